@@ -11,11 +11,16 @@ from overparam.flow import Trajectory, gradient_descent, gradient_flow
 
 _ON_DEMAND = [
     "acceleration",
+    "approximation",
     "completion",
     "conservation",
+    "course",
     "descent",
     "figures",
+    "kernel",
+    "lazy",
     "minnorm",
+    "particles",
     "phase",
     "preconditioner",
     "rates",
@@ -23,6 +28,7 @@ _ON_DEMAND = [
     "riccati",
     "scalar",
     "sweep",
+    "tensors",
 ]
 
 __all__ = [

@@ -1,0 +1,412 @@
+r"""Approximation by superpositions of sigmoids (chapter "How many neurons?").
+
+A real function with the Fourier representation
+:math:`f(x)=\int\cos(\omega\cdot x+\theta(\omega))\,F(d\omega)` on a bounded set B that contains 0
+has the constant :math:`C=\int|\omega|_B\,F(d\omega)`, where
+:math:`|\omega|_B=\sup_{x\in B}|\omega\cdot x|` (Barron 1993; Smith 2022, 7).
+
+Letters: C is Barron's constant (`constant`), :math:`a=|\omega|_B`, :math:`\alpha=\omega/a`,
+:math:`z=\alpha\cdot x\in[-1,1]`, and
+:math:`f_n(x)=c_0+\sum_kc_k\,\phi(a_k\cdot x+b_k)` is a network of n neurons. A sigmoid is a
+bounded function with `limits` (0, 1) or (-1, 1) at minus and plus infinity.
+"""
+
+from collections.abc import Callable
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaln, hyp1f1, wofz
+
+from overparam import _check
+
+REGIONS = ("ball", "cube")
+LIMITS = [(0, 1), (-1, 1)]
+FAR = 1e8  # where a sigmoid must have come within `NEAR` of its limits
+NEAR = 1e-3
+
+
+class Target(NamedTuple):
+    """A function with a known Fourier representation, seen from a region B around zero.
+
+    `value(x)` for x of shape (N, d); `constant` is C; `at_zero` is f(0); `centre` is the integral
+    of cos(theta) cos(a), the constant term of the sigmoids with limits -1 and 1; `draw(n, rng)`
+    returns n directions alpha, norms a and phases theta from the law a F / C.
+    """
+
+    dimension: int
+    value: Callable
+    constant: float
+    at_zero: float
+    centre: float
+    draw: Callable
+
+
+class Network(NamedTuple):
+    """c_0 + sum of c_k phi(a_k·x + b_k): `constant`, `coefficients`, `weights`, `biases`."""
+
+    weights: np.ndarray
+    biases: np.ndarray
+    coefficients: np.ndarray
+    constant: float
+    limits: tuple
+
+
+def region_norm(frequencies, region="ball", radius=1.0):
+    r"""Return :math:`|\omega|_B` for each row of `frequencies`.
+
+    :math:`r|\omega|_2` for the ball of radius r and :math:`r|\omega|_1` for the cube
+    :math:`[-r,r]^d`.
+    """
+    frequencies = _check.matrix("frequencies", frequencies)
+    if region not in REGIONS:
+        raise ValueError(f"region must be 'ball' or 'cube', got {region!r}")
+    radius = _check.number("radius", radius, 0, strict=True)
+    return radius * np.linalg.norm(frequencies, ord=2 if region == "ball" else 1, axis=1)
+
+
+def gaussian_constant(d):
+    r"""Return :math:`\sqrt2\,\Gamma(\frac{d+1}2)/\Gamma(\frac d2)\le\sqrt d`.
+
+    Barron's constant :math:`\int|\omega|F(d\omega)` of :math:`e^{-|x|^2/2}` in dimension d
+    (Smith 2022, 7): the mean length of a standard normal vector.
+    """
+    d = _check.count("d", d)
+    return float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+
+
+def cosines(frequencies, amplitudes=1.0, phases=0.0, region="ball", radius=1.0):
+    r"""Return the target :math:`\sum_jA_j\cos(\omega_j\cdot x+\theta_j)`.
+
+    Its constant is :math:`\sum_j|A_j||\omega_j|_B`, an upper bound of Barron's if two of the
+    frequencies agree up to sign.
+
+    Parameters
+    ----------
+    frequencies : array_like, shape (J, d), not all zero
+    amplitudes, phases : array_like, broadcast to shape (J,)
+    region, radius : see `region_norm`
+
+    Returns
+    -------
+    Target
+    """
+    frequencies = _check.matrix("frequencies", frequencies)
+    n_terms, d = frequencies.shape
+    amplitudes = _for_each("amplitudes", amplitudes, n_terms)
+    phases = _for_each("phases", phases, n_terms)
+    a = region_norm(frequencies, region, radius)
+    mass = np.abs(amplitudes) * a
+    constant = mass.sum()
+    if constant == 0:
+        raise ValueError(
+            "frequencies and amplitudes describe a constant, which needs no neuron; "
+            "give one term with a frequency and an amplitude that are not zero"
+        )
+    theta = phases + np.where(amplitudes < 0, np.pi, 0.0)  # a negative magnitude is a phase
+    alpha = frequencies / np.where(a > 0, a, 1.0)[:, None]
+
+    def value(x):
+        return np.cos(_points(x, d) @ frequencies.T + phases) @ amplitudes
+
+    def draw(n, rng):
+        j = rng.choice(n_terms, size=n, p=mass / constant)
+        return alpha[j], a[j], theta[j]
+
+    at_zero = np.cos(phases) @ amplitudes
+    centre = (np.cos(phases) * np.cos(a)) @ amplitudes
+    return Target(d, value, float(constant), float(at_zero), float(centre), draw)
+
+
+def gaussian(d, region="ball", radius=1.0):
+    r"""Return the target :math:`e^{-|x|^2/2}` in dimension d.
+
+    Its magnitude distribution F is the standard normal one. The constant is r times
+    `gaussian_constant` on the ball of radius r and :math:`rd\sqrt{2/\pi}` on the cube.
+    """
+    d = _check.count("d", d)
+    radius = _check.number("radius", radius, 0, strict=True)
+    if region == "ball":
+        constant = radius * gaussian_constant(d)
+        centre = hyp1f1(d / 2, 0.5, -(radius**2) / 2)  # mean of cos(r|omega|)
+    elif region == "cube":
+        constant = radius * d * np.sqrt(2 / np.pi)
+        centre = (wofz(radius / np.sqrt(2)) ** d).real  # mean of cos(r|omega|_1)
+    else:
+        raise ValueError(f"region must be 'ball' or 'cube', got {region!r}")
+
+    def value(x):
+        return np.exp(-(np.square(_points(x, d)).sum(axis=1)) / 2)
+
+    def draw(n, rng):
+        omega = rng.standard_normal((n, d))
+        if region == "ball":  # |omega| F has a radius with d + 1 degrees of freedom
+            length = np.sqrt(rng.chisquare(d + 1, n))
+            omega *= (length / np.linalg.norm(omega, axis=1))[:, None]
+        else:  # |omega|_1 F is a mixture: one coordinate has the density |w| exp(-w²/2) / 2
+            j = rng.integers(d, size=n)
+            omega[np.arange(n), j] = rng.rayleigh(size=n) * rng.choice([-1, 1], n)
+        a = region_norm(omega, region, radius)
+        return omega / a[:, None], a, np.zeros(n)
+
+    return Target(d, value, float(constant), 1.0, float(centre), draw)
+
+
+def sample_network(target, n, rng, limits=(0, 1)):
+    r"""Return a network of n neurons drawn from the Fourier representation of `target`.
+
+    Draw :math:`(\omega,\theta)` from :math:`|\omega|_BF/C` and t uniformly from [-1, 1]. For the
+    `limits` (0, 1) the mean of :math:`-2C\sin(at+\theta)\,[1(0\le t<z)-1(z<t<0)]` is f(x) - f(0);
+    for (-1, 1) the mean of :math:`-C\sin(at+\theta)\,\mathrm{sgn}(z-t)` is f(x) minus
+    ``target.centre``. A network is the average of n draws (Maurey's sampling), so that
+
+    * (0, 1): :math:`c_0=f(0)`, :math:`\sum|c_k|\le2C`, expected squared error at most
+      :math:`2C^2/n\le(2C)^2/n`;
+    * (-1, 1): :math:`|c_0-f(0)|\le C`, :math:`\sum|c_k|\le C`, at most :math:`C^2/n`;
+
+    for every probability measure on B. In both cases :math:`|b_k|\le|a_k|_B=1`.
+
+    Returns
+    -------
+    Network
+    """
+    n, rng, limits = _check.count("n", n), _check.generator("rng", rng), _limits(limits)
+    alpha, a, theta = target.draw(n, rng)
+    t = rng.uniform(-1, 1, n)
+    slope = -target.constant * np.sin(a * t + theta) / n
+    if limits == (-1, 1):
+        return Network(alpha, -t, slope, target.centre, limits)
+    side = np.where(t < 0, -1.0, 1.0)
+    return Network(side[:, None] * alpha, -np.abs(t), 2 * side * slope, target.at_zero, limits)
+
+
+def evaluate(network, x, activation=None, sharpness=None):
+    r"""Return :math:`c_0+\sum_kc_k\phi(\tau(a_k\cdot x+b_k))` at the rows of x.
+
+    Parameters
+    ----------
+    network : Network
+    x : array_like, shape (N, d)
+    activation : callable, optional
+        A sigmoid with the network's limits, such as `scipy.special.expit` for (0, 1) or
+        `numpy.tanh` for (-1, 1). The default is the step between the limits.
+    sharpness : float, optional
+        The factor :math:`\tau>0`; needed with an activation.
+
+    Raises
+    ------
+    ValueError
+        If x has another dimension than the network, or the activation is no sigmoid with these
+        limits (see `check_sigmoidal`).
+    """
+    z = _points(x, network.weights.shape[1]) @ network.weights.T + network.biases
+    low, high = network.limits
+    if activation is None:
+        values = np.where(z >= 0, float(high), float(low))
+    else:
+        check_sigmoidal(activation, network.limits)
+        if sharpness is None:
+            raise ValueError("sharpness must be given with an activation, for example 100")
+        values = activation(_check.number("sharpness", sharpness, 0, strict=True) * z)
+    return network.constant + values @ network.coefficients
+
+
+def check_sigmoidal(activation, limits=(0, 1)):
+    """Raise a ValueError if `activation` has not the `limits`, as far as a computer can tell.
+
+    It is evaluated on a grid from -1e8 to 1e8; both ends must be within 1e-3 of the limits, and
+    nothing may be NaN or infinite. Smoothness and monotonicity are not needed.
+    """
+    low, high = _limits(limits)
+    if not callable(activation):
+        raise ValueError(f"activation must be a function, got {activation!r:.80}")
+    far = np.logspace(6, np.log10(FAR), 41)
+    inner = np.linspace(-50, 50, 1001)
+    values = [np.asarray(activation(z), dtype=float) for z in (-far, inner, far)]
+    if any(v.shape != z.shape for v, z in zip(values, (far, inner, far), strict=True)):
+        raise ValueError("activation must map an array to an array of the same shape")
+    if not all(np.all(np.isfinite(v)) for v in values):
+        raise ValueError("activation has values that are NaN or infinite; a sigmoid is bounded")
+    if np.abs(values[0] - low).max() > NEAR or np.abs(values[2] - high).max() > NEAR:
+        raise ValueError(
+            f"activation is no sigmoid with the limits {low} and {high}: it has "
+            f"{values[0][-1]:.4g} at {-FAR:.0e} and {values[2][-1]:.4g} at {FAR:.0e}"
+        )
+
+
+def other_limits(network):
+    """Return the same function of x as a network of the other kind of steps.
+
+    sgn = 2 H - 1 doubles or halves the coefficients and moves their sum into the constant.
+    """
+    c = network.coefficients
+    if network.limits == (0, 1):
+        return network._replace(
+            coefficients=c / 2, constant=network.constant + c.sum() / 2, limits=(-1, 1)
+        )
+    return network._replace(coefficients=2 * c, constant=network.constant - c.sum(), limits=(0, 1))
+
+
+def range_error(values, length):
+    r"""Return the least root mean square distance of `values` to numbers that span `length`.
+
+    No function whose values lie in an interval of this length is nearer. A network with
+    activations between 0 and 1 and :math:`\sum|c_k|\le C` is such a function, of length C.
+    """
+    values = _check.finite_array("values", values, ndim=1)
+    length = _check.number("length", length, 0)
+    low, high = values.min(), values.max() - length
+    if high <= low:
+        return 0.0
+
+    def squared(m):  # convex in m
+        return np.mean((values - np.clip(values, m, m + length)) ** 2)
+
+    return float(np.sqrt(minimize_scalar(squared, bounds=(low, high), method="bounded").fun))
+
+
+def lattice_count(m, d):
+    r"""Return the number of :math:`k\in\mathbb Z^d` with :math:`|k|_1\le m` (an exact int)."""
+    m, d = _check.count("m", m, 0), _check.count("d", d)
+    return sum(2**j * comb(d, j) * comb(m, j) for j in range(min(m, d) + 1))
+
+
+def fourier_basis_error(n, d):
+    r"""Return the worst error of the n trigonometric functions of lowest frequency.
+
+    Over all single cosines and sines of :math:`2\pi k\cdot x` with constant C = 1 on the cube
+    :math:`[-\frac12,\frac12]^d`, in the uniform measure. It is exact:
+    :math:`1/(\sqrt2\pi m)`, where m is the least :math:`|k|_1` that has been left out.
+    """
+    n = _check.count("n", n)
+    m = 1
+    while lattice_count(m, d) <= n:
+        m += 1
+    return float(1 / (np.sqrt(2) * np.pi * m))
+
+
+def fixed_basis_bound(n, d):
+    r"""Return a lower bound of the same worst error for *every* choice of n fixed functions.
+
+    :math:`\max_J\big((J-n)/\sum_{j\le J}s_j^{-2}\big)^{1/2}` for the lengths
+    :math:`s_j=1/(\sqrt2\pi|k_j|_1)` of the members of the class in decreasing order.
+    """
+    n = _check.count("n", n)
+    best, total, count, m, last = 0.0, 0.0, 1, 0, None
+    while last is None or m <= last:
+        m += 1
+        shell = lattice_count(m, d) - count
+        count += shell
+        total += shell * 2 * (np.pi * m) ** 2
+        best = max(best, (count - n) / total)  # within a shell the quotient is monotone
+        if last is None and count > n:
+            last = 4 * m
+    return float(np.sqrt(best))
+
+
+def risk_constant(penalty, width):
+    r"""Return :math:`\gamma=(3\lambda+b^2)/(3\lambda-5b^2)` (Smith 2022, 8, Theorem 2).
+
+    Raises
+    ------
+    ValueError
+        Unless :math:`\lambda>5b^2/3` for the `penalty` :math:`\lambda` and the `width` b of the
+        interval that holds the data and all candidates.
+    """
+    width = _check.number("width", width, 0, strict=True)
+    penalty = _check.number("penalty", penalty)
+    if 3 * penalty <= 5 * width**2:
+        raise ValueError(
+            f"penalty must be greater than 5 width²/3 = {5 * width**2 / 3:g}, got {penalty:g}"
+        )
+    return (3 * penalty + width**2) / (3 * penalty - 5 * width**2)
+
+
+def minimum_complexity(predictions, y, lengths, penalty):
+    r"""Return the index of the candidate that minimizes fit plus complexity.
+
+    :math:`\frac1N\sum_i(y_i-f_\theta(x_i))^2+\frac\lambda NL(\theta)`.
+
+    Parameters
+    ----------
+    predictions : array_like, shape (K, N)
+        The K candidates at the data.
+    y : array_like, shape (N,)
+    lengths : array_like, shape (K,)
+        Code lengths L in nats: the sum of exp(-L) is at most one (Kraft).
+    penalty : float
+        :math:`\lambda`, positive.
+    """
+    predictions = _check.matrix("predictions", predictions)
+    y = _check.finite_array("y", y, ndim=1)
+    if len(y) != predictions.shape[1]:
+        raise ValueError(
+            f"y has {len(y)} entries but predictions has {predictions.shape[1]} columns; "
+            "give one prediction for each datum"
+        )
+    lengths = _lengths(lengths, len(predictions))
+    penalty = _check.number("penalty", penalty, 0, strict=True)
+    fit = np.mean((predictions - y) ** 2, axis=1)
+    return int(np.argmin(fit + penalty * lengths / len(y)))
+
+
+def resolvability(distances, lengths, penalty, n_data):
+    r"""Return :math:`R=\min_\theta\{\|f-f_\theta\|^2+\lambda L(\theta)/N\}`.
+
+    `distances` are the squared norms, one for each candidate; see `minimum_complexity`.
+    """
+    distances = _check.finite_array("distances", distances, ndim=1)
+    if np.any(distances < 0):
+        raise ValueError(f"distances are squared norms; got {distances.min():g}")
+    lengths = _lengths(lengths, len(distances))
+    penalty = _check.number("penalty", penalty, 0, strict=True)
+    return float(np.min(distances + penalty * lengths / _check.count("n_data", n_data)))
+
+
+def best_size(constant, d, n_data, penalty=1.0):
+    r"""Return :math:`n=C\sqrt{N/(\lambda d\log N)}`, as a real number.
+
+    The minimizer of :math:`C^2/n+\lambda nd\log N/N`, whose minimum is
+    :math:`2C\sqrt{\lambda d\log N/N}` (Barron 1994).
+    """
+    constant = _check.number("constant", constant, 0, strict=True)
+    d, n_data = _check.count("d", d), _check.count("n_data", n_data, 2)
+    penalty = _check.number("penalty", penalty, 0, strict=True)
+    return constant * np.sqrt(n_data / (penalty * d * np.log(n_data)))
+
+
+def _for_each(name, value, n_terms):
+    value = _check.finite_array(name, value)
+    if value.shape not in [(), (1,), (n_terms,)]:
+        raise ValueError(
+            f"{name} must have one entry for each of the {n_terms} frequencies, "
+            f"got an array of shape {value.shape}"
+        )
+    return np.broadcast_to(value, (n_terms,))
+
+
+def _points(x, d):
+    x = _check.matrix("x", x)
+    if x.shape[1] != d:
+        raise ValueError(f"x must have {d} columns, one for each variable, got shape {x.shape}")
+    return x
+
+
+def _limits(limits):
+    if tuple(limits) not in LIMITS:
+        raise ValueError(f"limits must be (0, 1) or (-1, 1), got {limits!r}")
+    return tuple(limits)
+
+
+def _lengths(lengths, n_candidates):
+    lengths = _check.finite_array("lengths", lengths, ndim=1)
+    if len(lengths) != n_candidates:
+        raise ValueError(f"lengths has {len(lengths)} entries for {n_candidates} candidates")
+    kraft = np.exp(-lengths).sum()
+    if kraft > 1 + 1e-9:
+        raise ValueError(
+            f"lengths violate Kraft's inequality: the sum of exp(-length) is {kraft:.4g}, "
+            "more than 1; add its logarithm to every length"
+        )
+    return lengths
