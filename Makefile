@@ -16,13 +16,14 @@ export VECLIB_MAXIMUM_THREADS := 1
 # Keeps the kernels' debugger from writing a warning at every start.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test lint bench notebooks clean
+.PHONY: help book test lint bench notebooks assignments clean
 .NOTPARALLEL:
 
 help:
 	@echo "make book       execute the notebooks and build the site into _build/html"
 	@echo "make test       build the book, then run every test and compare every notebook's outputs"
 	@echo "make notebooks  execute the notebooks and write them back in the normal form"
+	@echo "make assignments  make the students' notebooks from their private sources"
 	@echo "make lint       check the style of the code"
 	@echo "make bench      measure the library beside plain numpy and scipy"
 	@echo "make clean      remove what was built (.venv stays)"
@@ -57,6 +58,9 @@ test: book
 
 notebooks: $(STAMP)
 	@$(BIN)/python book/_tools/notebooks.py write
+
+assignments: $(STAMP)
+	@$(BIN)/python book/_tools/assignments.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

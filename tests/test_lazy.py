@@ -527,6 +527,8 @@ def test_bad_sizes_and_numbers():
         lazy.doubled(model)(np.zeros(3))
     with pytest.raises(ValueError, match="Q must hold 1 symmetric matrices"):
         lazy.quadratic([[1.0, 0.0]], [[[0.0, 1.0], [0.0, 0.0]]])
+    with pytest.raises(ValueError, match="Q must hold 1 symmetric matrices of size 2"):
+        lazy.quadratic([[1.0, 0.0]], np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="step must be greater than 0"):
         lazy.relative_changes(model, w0, y, 0.0)
     with pytest.raises(ValueError, match="rng must be"):

@@ -41,7 +41,8 @@ NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = {"tags", "mystnb", "nbgrader"}
+CELL_METADATA = {"tags", "mystnb", "nbgrader", "deletable", "editable"}
+PRIVATE = "book/assignments/private/source"  # sources of the assignments: no pages
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 LOCAL_PATH = re.compile(r"(?<![\w./])/(?:home|root|Users|tmp|usr|opt|var|mnt)/\w|\b[A-Z]:\\")
@@ -56,6 +57,11 @@ def book_notebooks(root: Path = ROOT) -> list[Path]:
     documents = parse_toc_yaml(root / "_toc.yml")
     candidates = [root / f"{document.removesuffix('.ipynb')}.ipynb" for document in documents]
     return [path for path in candidates if path.is_file()]
+
+
+def private_notebooks(root: Path = ROOT) -> list[Path]:
+    """Return the source notebooks of the assignments, which are no pages of the book."""
+    return sorted((root / PRIVATE).glob("*/*.ipynb"))
 
 
 def cache_key(root: Path = ROOT) -> str:
@@ -244,7 +250,8 @@ def normal_form(notebook: NotebookNode) -> NotebookNode:
 
 def normal_cell(cell: NotebookNode, name: str) -> NotebookNode:
     """Return a copy of a cell with the id ``name``, the book's metadata and text outputs only."""
-    metadata = {key: cell.metadata[key] for key in sorted(CELL_METADATA) if cell.metadata.get(key)}
+    kept = {key: cell.metadata[key] for key in sorted(CELL_METADATA) if key in cell.metadata}
+    metadata = {key: value for key, value in kept.items() if value or value is False}
     normal = NotebookNode(
         id=name,
         cell_type=cell.cell_type,
@@ -429,7 +436,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=["run", "write", "check"])
     parser.add_argument("paths", nargs="*", type=Path, help="default: all that _toc.yml names")
     options = parser.parse_args(arguments)
-    paths = [path.resolve() for path in options.paths] or book_notebooks()
+    private = [] if options.command == "run" else private_notebooks()
+    paths = [path.resolve() for path in options.paths] or [*book_notebooks(), *private]
     for path in paths:
         if not path.is_file() or not path.is_relative_to(ROOT):
             parser.error(f"{path}: no such notebook in this repository")

@@ -1,0 +1,134 @@
+"""What a student's code has displayed, made harmless: text and PNG only, of limited length."""
+
+import base64
+import binascii
+import re
+
+RECORD = "application/vnd.overparam.answer+json"
+LONGEST = 10_000  # characters of a cell's text
+MOST_PICTURES = 8
+LARGEST_PICTURE = 1 << 20  # bytes
+LAST_LINES = 30  # of a traceback
+PNG = b"\x89PNG\r\n\x1a\n"
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
+# All control characters but the line's end and the tabulator, and those that turn text around.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text, longest=LONGEST):
+    """Return `text` without control characters, cut to `longest` characters."""
+    if not isinstance(text, str):
+        return ""
+    # Cut first: what is thrown away is not searched.
+    cut = text[: 4 * longest]
+    cut = _CONTROLS.sub("", _ESCAPES.sub("", cut.replace("\r\n", "\n")))
+    if len(cut) > longest or len(text) > 4 * longest:
+        return cut[:longest] + "\n… cut here"
+    return cut
+
+
+def one_line(text, longest=120):
+    """Return `text` as one line for a table."""
+    line = " ".join(plain(text, 4 * longest).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def clean_text(text):
+    """Return markdown in which no HTML, link or TeX command can make a browser do anything.
+
+    A page that shows it needs no trust: tags are shown as text, links are taken apart.
+    """
+    text = _CONTROLS.sub("", text)
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    text = re.sub(r"\](?=[(\[:])", "] ", text)
+    return re.sub(r"\\(href|require|class|cssId|style|unicode|url)\b", r"\1", text)
+
+
+def records(outputs):
+    """Return the records of answers among a cell's raw outputs."""
+    found = []
+    for output in _dicts(outputs):
+        data = output.get("data")
+        if isinstance(data, dict) and RECORD in data:
+            found.append(data[RECORD])
+    return found
+
+
+def error(outputs):
+    """Return the error that ended a cell as one line, or an empty string."""
+    for output in _dicts(outputs):
+        if output.get("output_type") == "error":
+            name, value = one_line(output.get("ename"), 60), one_line(output.get("evalue"))
+            return f"{name}: {value}" if value else name or "an error"
+    return ""
+
+
+def clean(outputs, cut=False):
+    """Return a cell's outputs as nbformat's, with nothing in them that a page could run.
+
+    Streams, tracebacks and results are kept as text; pictures if they are PNG.
+    """
+    import nbformat
+
+    kept, left, pictures = [], LONGEST, 0
+    for output in _dicts(outputs):
+        kind, data = output.get("output_type"), output.get("data")
+        data = data if isinstance(data, dict) else {}
+        picture = _picture(data.get("image/png")) if pictures < MOST_PICTURES else None
+        if picture is not None:
+            pictures += 1
+            png = {"image/png": picture, "text/plain": "picture"}
+            kept.append(nbformat.v4.new_output("display_data", png))
+            continue
+        text = _text(output, kind, data)[: left + 1]
+        if not text:
+            continue
+        if left <= 0:
+            cut = True
+            continue
+        text = plain(text, left)
+        left -= len(text)
+        kept.append(nbformat.v4.new_output("stream", name="stdout", text=_line(text)))
+    if cut:
+        words = "… more was displayed than is kept\n"
+        kept.append(nbformat.v4.new_output("stream", name="stdout", text=words))
+    return kept
+
+
+def _dicts(outputs):
+    return [o for o in outputs if isinstance(o, dict)] if isinstance(outputs, list) else []
+
+
+def _line(text):
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _text(output, kind, data):
+    """Return the text of an output; what is not text is named."""
+    if kind == "stream":
+        return output.get("text") if isinstance(output.get("text"), str) else ""
+    if kind == "error":
+        lines = output.get("traceback")
+        lines = [plain(line, 1000) for line in lines] if isinstance(lines, list) else []
+        lines = "\n".join(lines).split("\n")
+        if len(lines) > LAST_LINES:
+            lines = ["…", *lines[-LAST_LINES:]]
+        return "\n".join(lines) or error([output])
+    if RECORD in data or not data:
+        return ""
+    text = data.get("text/plain")
+    if isinstance(text, str):
+        return text
+    return f"({one_line(', '.join(map(str, data)), 80)} is not shown)"
+
+
+def _picture(text):
+    """Return the base64 text of a PNG if it is one."""
+    if not isinstance(text, str) or len(text) > LARGEST_PICTURE * 4 // 3:
+        return None
+    try:
+        data = base64.b64decode(text, validate=False)
+    except (binascii.Error, ValueError):
+        return None
+    return base64.b64encode(data).decode() if data.startswith(PNG) else None
