@@ -261,6 +261,7 @@ def run(course, student, paths, ask, kind, limits, worker):
     if ran.status == "failed":
         return Ran(submission, rebuilt, ran)
     results = judging.judged(ran.events, rebuilt.program, course.source, student.id, ask)
+    events, spoiled = {event["cell"]: event for event in ran.events}, set()
     for stage in judging.doubtful(ran.events, rebuilt.program, results, course.source):
         left = limits.total - (time.monotonic() - begin)
         if left < 1:
@@ -268,13 +269,15 @@ def run(course, student, paths, ask, kind, limits, worker):
         program = [entry for entry in rebuilt.program if entry["stage"] in (0, stage)]
         apart = execute.execute(program, student.id, kind, limits._replace(total=left), worker)
         found = judging.judged(apart.events, program, course.source, student.id, ask)
-        better = [name for name in found if found[name].points > results[name].points]
+        better = {name for name in found if found[name].points > results[name].points}
         if better:
             results |= {name: found[name] for name in better}
-            labels = [g.label for g in course.source.graded if g.grade_id in better]
-            note = f"run without the earlier parts, which had spoiled it: part {', '.join(labels)}"
-            events = {e["cell"]: e for e in ran.events} | {e["cell"]: e for e in apart.events}
-            ran = ran._replace(events=list(events.values()), notes=[*ran.notes, note])
+            events |= {event["cell"]: event for event in apart.events}
+            spoiled |= better
+    if spoiled:
+        labels = ", ".join(g.label for g in course.source.graded if g.grade_id in spoiled)
+        note = f"run without the earlier parts, which had spoiled it: part {labels}"
+        ran = ran._replace(events=list(events.values()), notes=[*ran.notes, note])
     return Ran(submission, rebuilt, ran, results)
 
 
