@@ -601,7 +601,8 @@ def test_errors_name_what_is_missing(klass, tmp_path, capsys):
     sources = klass["folder"] / "source"
 
     def error(submissions="sub", assignment="warmup", roster=good, source=sources, **more):
-        options = {"assignment": assignment, "roster": roster, "source": source, **more}
+        options = {"assignment": assignment, "roster": roster, "source": source}
+        options |= {"sandbox": WANTED, **more}
         words = [w for key, value in options.items() for w in (f"--{key}", value)]
         status, text = call(capsys, "grade", tmp_path / submissions, *words)
         assert status == 2 and text.startswith("error: ") and text.count("\n") == 1
