@@ -27,10 +27,10 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 
+from overparam.grading.gradebook import STUB
+
 ROOT = notebooks.ROOT
 RELEASED = ROOT / "book" / "assignments"
-# A stub that runs: the check below it then says that there is no answer yet.
-STUB = "# YOUR CODE HERE"
 # In the order of `nbgrader generate_assignment`, without its database and its header.
 PREPROCESSORS = [
     ClearSolutions,

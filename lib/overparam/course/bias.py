@@ -6,22 +6,18 @@ from scipy.optimize import minimize_scalar
 from overparam import completion, losses, networks
 from overparam.course import compare
 from overparam.course.answers import Array, Expression, Function, Number, Probe
-from overparam.course.engine import Part
+from overparam.course.engine import Part, rounded
 
 SIZE = 5
 OBSERVED = 14
 STOP = 1e-6
 
 
-def _round(value, digits=2):
-    return np.round(value, digits) + 0.0
-
-
 # 1: the missing entry
 
 
 def entry_data(rng):
-    return {"a": float(_round(rng.uniform(0.6, 3.0))), "b": float(_round(rng.uniform(0.6, 3.0)))}
+    return {"a": float(rounded(rng.uniform(0.6, 3.0))), "b": float(rounded(rng.uniform(0.6, 3.0)))}
 
 
 def entry_compare(part, function):
@@ -70,7 +66,12 @@ def limit_data(rng):
         X, y = rng.standard_normal((rows, columns)), rng.standard_normal(rows)
         w0, A = rng.standard_normal(columns), rng.standard_normal((columns, columns))
         cases.append(
-            [_round(X), _round(y), _round(w0), _round(A @ A.T / columns + 0.3 * np.eye(columns))]
+            [
+                rounded(X),
+                rounded(y),
+                rounded(w0),
+                rounded(A @ A.T / columns + 0.3 * np.eye(columns)),
+            ]
         )
     cases[0][2:] = np.zeros(4), np.eye(4)
     cases[2][0][2], cases[2][1][2] = cases[2][0][0], cases[2][1][0]
@@ -116,8 +117,8 @@ def limit_compare(part, results):
 
 def width_data(rng):
     while True:
-        X, Y = _round(rng.standard_normal((2, 4))), _round(rng.standard_normal((2, 2)))
-        U0, V0 = (_round(0.6 * rng.standard_normal((rows, 5))) for rows in (4, 2))
+        X, Y = rounded(rng.standard_normal((2, 4))), rounded(rng.standard_normal((2, 2)))
+        U0, V0 = (rounded(0.6 * rng.standard_normal((rows, 5))) for rows in (4, 2))
         pseudo = np.linalg.pinv(X)
         size = np.linalg.norm(pseudo @ Y)
         unseen = np.linalg.norm((np.eye(4) - pseudo @ X) @ U0 @ V0.T)
@@ -176,11 +177,11 @@ def depths_data(rng):
     return {
         "rows": rows,
         "cols": cols,
-        "values": _round(truth[rows, cols], 3),
+        "values": rounded(truth[rows, cols], 3),
         "shape": (SIZE, SIZE),
         "layers": {
-            2: [_round(0.03 * rng.standard_normal((SIZE, SIZE)), 4) for _ in range(2)],
-            3: [_round(0.13 * rng.standard_normal((SIZE, SIZE)), 4) for _ in range(3)],
+            2: [rounded(0.03 * rng.standard_normal((SIZE, SIZE)), 4) for _ in range(2)],
+            3: [rounded(0.13 * rng.standard_normal((SIZE, SIZE)), 4) for _ in range(3)],
         },
     }
 

@@ -50,6 +50,15 @@ def common_ratio(got, right, tolerance=1e-6):
     return next((r for r in RATIOS if close(got, r * np.asarray(right), tolerance)), None)
 
 
+def _recognised(got, right, tolerance, slips):
+    """Return words for an answer that a slip explains, or a simple ratio; None for others."""
+    for value, hint in slips:
+        if close(got, value, tolerance):
+            return f"{amount(got, right)}: {hint}"
+    ratio = common_ratio(got, right, tolerance)
+    return None if ratio is None else f"is {ratio:.2f} times the correct one"
+
+
 def number(got, right, what, tolerance=1e-3, slips=()):
     """Compare one number (or an array of few).
 
@@ -62,13 +71,8 @@ def number(got, right, what, tolerance=1e-3, slips=()):
     """
     if close(got, right, tolerance):
         return None
-    for value, hint in slips:
-        if close(got, value, tolerance):
-            return f"{what} {amount(got, right)}: {hint}"
-    ratio = common_ratio(got, right, tolerance)
-    if ratio is not None:
-        return f"{what} is {ratio:.2f} times the correct one"
-    return f"{what} is {size_of_error(got, right)}"
+    words = _recognised(got, right, tolerance, slips) or f"is {size_of_error(got, right)}"
+    return f"{what} {words}"
 
 
 def amount(got, right):
@@ -100,12 +104,9 @@ def formula(function, points, right, what, tolerance=1e-6, slips=()):
         return f"{what} has no real, finite value at ({at})"
     if close(got, right, tolerance):
         return None
-    for values, hint in slips:
-        if close(got, values, tolerance):
-            return f"{what} {amount(got, right)}: {hint}"
-    ratio = common_ratio(got, right, tolerance)
-    if ratio is not None:
-        return f"{what} is {ratio:.2f} times the correct one"
+    words = _recognised(got, right, tolerance, slips)
+    if words is not None:
+        return f"{what} {words}"
     worst = np.abs(got - right).argmax()
     at = ", ".join(f"{np.ravel(p)[worst]:.3g}" for p in points)
     return f"{what} is {size_of_error(np.ravel(got)[worst], np.ravel(right)[worst])} at ({at})"

@@ -6,14 +6,10 @@ from scipy.linalg import expm
 from overparam import gradient_flow
 from overparam.course import compare
 from overparam.course.answers import Array, Expression, Function, Probe
-from overparam.course.engine import Part
+from overparam.course.engine import Part, rounded
 
 END = 16.0  # of the experiment
 TIMES = np.linspace(0, END, 1601)
-
-
-def _round(value, digits=2):
-    return np.round(value, digits) + 0.0
 
 
 # 1: the imbalance under weight decay
@@ -21,8 +17,8 @@ def _round(value, digits=2):
 
 def decay_data(rng):
     return {
-        "speed": float(_round(rng.uniform(1.2, 3.0), 1)),
-        "decay": float(_round(rng.uniform(0.05, 0.4))),
+        "speed": float(rounded(rng.uniform(1.2, 3.0), 1)),
+        "decay": float(rounded(rng.uniform(0.05, 0.4))),
     }
 
 
@@ -63,8 +59,8 @@ def decay_compare(part, function):
 
 def mode_data(rng):
     return {
-        "y": float(_round(rng.uniform(0.6, 1.9))),
-        "start": float(_round(rng.uniform(0.01, 0.09), 3)),
+        "y": float(rounded(rng.uniform(0.6, 1.9))),
+        "start": float(rounded(rng.uniform(0.01, 0.09), 3)),
     }
 
 
@@ -117,11 +113,11 @@ def symmetric_data(rng):
         spectrum = rng.uniform(0.5, 2.0, size)
         if kind == 2:
             spectrum[0] *= -1
-        Y = _round((basis * spectrum) @ basis.T)
+        Y = rounded((basis * spectrum) @ basis.T)
         if kind == 1:  # exactly singular, whatever was rounded
             Y[2], Y[:, 2] = 0.0, 0.0
-        U0 = _round(0.5 * rng.standard_normal((size, width)))
-        cases.append((0.0 if kind == 3 else float(_round(rng.uniform(0.6, 2.5))), Y, U0))
+        U0 = rounded(0.5 * rng.standard_normal((size, width)))
+        cases.append((0.0 if kind == 3 else float(rounded(rng.uniform(0.6, 2.5))), Y, U0))
     return {"cases": cases}
 
 
@@ -163,8 +159,8 @@ def symmetric_compare(part, results):
 def order_data(rng):
     left, right = (np.linalg.qr(rng.standard_normal((4, 4)))[0] for _ in range(2))
     sigma = np.array([rng.uniform(3.2, 4.0), rng.uniform(1.8, 2.4), rng.uniform(1.0, 1.3), 0.0])
-    Y = _round((left * sigma) @ right.T, 3)
-    U0, V0 = _round(rng.standard_normal((2, 4, 4)), 3)
+    Y = rounded((left * sigma) @ right.T, 3)
+    U0, V0 = rounded(rng.standard_normal((2, 4, 4)), 3)
     return {"Y": Y, "U0": 1e-3 * U0, "V0": 1e-3 * V0}
 
 

@@ -5,14 +5,10 @@ import numpy as np
 from overparam import gradient_flow, networks, rates
 from overparam.course import compare
 from overparam.course.answers import Array, Expression, Function, Number, Probe
-from overparam.course.engine import Part
+from overparam.course.engine import Part, rounded
 
 STEPS = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-3, 0.05, 13))
 GOAL = 1e-3
-
-
-def _round(value, digits=2):
-    return np.round(value, digits) + 0.0
 
 
 # 1: the velocity of a balanced deep product
@@ -22,7 +18,7 @@ def velocity_data(rng):
     return {
         "depth": int(rng.integers(3, 8)),
         "power": int(rng.choice([4, 6])),
-        "y": float(_round(rng.uniform(1.0, 3.0))),
+        "y": float(rounded(rng.uniform(1.0, 3.0))),
     }
 
 
@@ -52,8 +48,8 @@ def velocity_compare(part, function):
 
 def late_data(rng):
     left, right = (np.linalg.qr(rng.standard_normal((2, 2)))[0] for _ in range(2))
-    Y = _round((left * [rng.uniform(2.5, 3.5), rng.uniform(1.2, 1.8)]) @ right.T)
-    U0, V0 = _round(0.9 * rng.standard_normal((2, 2, 2)))
+    Y = rounded((left * [rng.uniform(2.5, 3.5), rng.uniform(1.2, 1.8)]) @ right.T)
+    U0, V0 = rounded(0.9 * rng.standard_normal((2, 2, 2)))
     return {"Y": Y, "U0": U0, "V0": V0}
 
 
@@ -96,7 +92,7 @@ def step_probes(part):
 def step_data(rng):
     shapes = [(2, 3, 3), (2, 3, 2, 3), (2, 2, 3, 2, 2), (3, 6, 2)]
     cases = [
-        [_round(rng.standard_normal(pair), 2) for pair in zip(sizes, sizes[1:], strict=False)]
+        [rounded(rng.standard_normal(pair), 2) for pair in zip(sizes, sizes[1:], strict=False)]
         for sizes in shapes
     ]
     return {"cases": cases}
@@ -153,7 +149,7 @@ def step_compare(part, results):
 
 
 def race_data(rng):
-    targets = _round([rng.uniform(8, 12), rng.uniform(0.4, 1.0)])
+    targets = rounded([rng.uniform(8, 12), rng.uniform(0.4, 1.0)])
     return {"y": targets, "start": np.array([0.1, 0.1]), "steps": STEPS, "goal": GOAL}
 
 

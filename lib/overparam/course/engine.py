@@ -56,6 +56,11 @@ class Part:
     compare: Callable
 
 
+def rounded(value, digits=2):
+    """Return a student's numbers with few digits, so that they can be read; no minus zero."""
+    return np.round(value, digits) + 0.0
+
+
 def normalise(student):
     """Return a student's id in the form that the numbers are drawn by."""
     return unicodedata.normalize("NFC", str(student)).strip().lower()

@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from overparam import gradient_flow, regimes
 from overparam.course import compare
 from overparam.course.answers import Expression, Function, Number, Probe
-from overparam.course.engine import Part
+from overparam.course.engine import Part, rounded
 
 # Each with its derivative.
 ACTIVATIONS = {
@@ -16,15 +16,11 @@ ACTIVATIONS = {
 }
 
 
-def _round(value, digits=2):
-    return np.round(value, digits) + 0.0
-
-
 # 1: a tangent kernel
 
 
 def tangent_data(rng):
-    a, b, c = (float(_round(rng.uniform(0.4, 1.6))) for _ in range(3))
+    a, b, c = (float(rounded(rng.uniform(0.4, 1.6))) for _ in range(3))
     return {"activation": str(rng.choice(list(ACTIVATIONS))), "a": a, "b": b, "c": c}
 
 
@@ -82,21 +78,21 @@ def linear_probes(part):
 def linear_data(rng):
     cases = []
     for kind in range(4):
-        features = _round(rng.standard_normal((4, 5)))
+        features = rounded(rng.standard_normal((4, 5)))
         if kind == 1:
             features[1] = features[0]  # the same input twice
         train, new = features[:3], features[3]
         y, f0, g0 = (
-            _round(rng.standard_normal(3)),
-            _round(rng.standard_normal(3)),
+            rounded(rng.standard_normal(3)),
+            rounded(rng.standard_normal(3)),
             rng.standard_normal(),
         )
-        g0 = float(_round(g0))
+        g0 = float(rounded(g0))
         if kind == 1:
             f0[1] = f0[0]
         if kind == 2:
             f0, g0 = np.zeros(3), 0.0
-        t = 60.0 if kind == 3 else float(_round(rng.uniform(0.2, 0.9)))
+        t = 60.0 if kind == 3 else float(rounded(rng.uniform(0.2, 0.9)))
         cases.append((t, train @ train.T, train @ new, y, f0, g0))
     return {"cases": cases}
 
@@ -136,9 +132,9 @@ def linear_compare(part, results):
 
 
 def travel_data(rng):
-    X = _round(rng.standard_normal((3, 6)))
+    X = rounded(rng.standard_normal((3, 6)))
     # Far enough to be no longer lazy at the scale one.
-    y, w0 = _round(8 * rng.standard_normal(3)), _round(rng.uniform(0.5, 1.5, 6))
+    y, w0 = rounded(8 * rng.standard_normal(3)), rounded(rng.uniform(0.5, 1.5, 6))
     return {"X": X, "y": y, "w0": w0}
 
 
@@ -177,10 +173,10 @@ def travel_compare(part, travel):
 
 def scale_data(rng):
     while True:
-        X = _round(rng.standard_normal((3, 8)))
+        X = rounded(rng.standard_normal((3, 8)))
         truth = np.zeros(8)
         truth[rng.integers(8)] = rng.uniform(1.0, 2.5)
-        y = _round(X @ truth, 3)
+        y = rounded(X @ truth, 3)
         sparse, dense = regimes.minimum_l1(X, y), regimes.minimum_l2(X, y)
         if np.abs(dense).sum() > 1.25 * np.abs(sparse).sum():
             return {"X": X, "y": y}

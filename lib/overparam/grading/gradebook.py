@@ -21,7 +21,8 @@ from nbgrader.utils import is_locked
 from traitlets import Dict, List
 from traitlets.config import Config
 
-STUB = "# YOUR CODE HERE"  # as in the released notebooks; it runs
+# A stub that runs: the check below it then says that there is no answer yet.
+STUB = "# YOUR CODE HERE"
 
 
 class PutOutputs(NbGraderPreprocessor):
