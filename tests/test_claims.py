@@ -15,7 +15,30 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html" / "book"
 REGISTER = ROOT / "book" / "claims.yml"
-LAST = {"A": 18, "B": 16, "C": 20, "D": 45, "E": 10, "F": 61}
+LAST = {"A": 18, "B": 16, "C": 20, "D": 45, "E": 10, "F": 61, "G": 30, "H": 38}
+# H32 was merged into G19. By chapter: ids of the groups G and H without an entry so far. The line
+# goes with the chapter's entries, the whole table with the last of them.
+MERGED = {"H32"}
+MISSING = {
+    "unequal": "G02 G03 G04 G05 G06 G07 G08 G09",
+    "saddles": "G10 G11 G12 G13 G14 G15 G16 G17 G18 H27",
+    "choice": "G19 G20 G21 G22 G23 G24 G25 H33 H34 H35 H36 H37",
+    "regimes": "G26 G27",
+    "conservation": "G28 G29 G30",
+    "steps": "H02 H03 H04 H05 H06 H07",
+    "edge": "H08 H09 H10 H11 H12 H13 H14 H38",
+    "neurons": "H15 H16 H17 H18 H19 H20 H21 H22",
+    "completion": "H23 H24 H25 H26",
+    "sensing": "H28 H29 H30 H31",
+}
+
+
+def wanted_ids():
+    """All ids of the register, in its order, without those that are still to come."""
+    ids = [f"{group}{n:02d}" for group, last in LAST.items() for n in range(1, last + 1)]
+    left_out = MERGED.union(*(line.split() for line in MISSING.values()))
+    assert left_out <= set(ids)
+    return [name for name in ids if name not in left_out]
 
 
 def load_tool():
@@ -47,8 +70,7 @@ def built_page(stem):
 
 
 def test_every_claim_is_there_once_and_in_order(register):
-    wanted = [f"{group}{n:02d}" for group, last in LAST.items() for n in range(1, last + 1)]
-    assert [claim.id for claim in register.claims] == wanted
+    assert [claim.id for claim in register.claims] == wanted_ids()
 
 
 def test_every_label_is_in_the_built_pages(treated):
@@ -80,14 +102,14 @@ def exists(test):
 
 def test_corrected_claims_are_on_the_errata_page(treated):
     text = built_page("errata").select_one("article").get_text()
-    on_page = set(re.findall(r"\b[A-F]\d\d\b", text)) | expand_ranges(text)
+    on_page = set(re.findall(r"\b[A-H]\d\d\b", text)) | expand_ranges(text)
     corrected = [claim.id for claim in treated if claim.talk in ("condition", "wrong")]
     assert set(corrected) <= on_page, sorted(set(corrected) - on_page)
 
 
 def expand_ranges(text):
     """The ids that a range such as A09–A11 stands for."""
-    found = re.findall(r"\b([A-F])(\d\d)\s*[–-]\s*\1?(\d\d)\b", text)
+    found = re.findall(r"\b([A-H])(\d\d)\s*[–-]\s*\1?(\d\d)\b", text)
     return {f"{group}{n:02d}" for group, a, b in found for n in range(int(a), int(b) + 1)}
 
 
@@ -104,7 +126,7 @@ def test_page_shows_every_claim_and_the_counts(register):
 
 def test_counts_add_up(register):
     total = claims.counts(register.claims)
-    assert total["treated"] + total["open"] == total["all"] == sum(LAST.values())
+    assert total["treated"] + total["open"] == total["all"] == len(wanted_ids())
     assert sum(total[verdict] for verdict in claims.VERDICTS) == total["all"]
 
 
@@ -112,6 +134,10 @@ def test_counts_add_up(register):
 FAULTS = {
     "A01: talk must be one of": {"talk": "maybe"},
     "A01: a remark must say why": {"talk": "wrong", "remark": None},
+    "A01: a remark must say": {"talk": "cited"},
+    "G01: status must be one of": {"id": "G01", "talk": "own"},
+    "G02: status must be one of": {"id": "G02", "talk": "own", "status": "believed"},
+    "A01: status and talk: own are for": {"status": "proved"},
     "A01: claim is missing": {"claim": None},
     "A01: claim must be a text": {"claim": 3},
     "A01: claim has an odd number": {"claim": "It is $x."},
@@ -152,9 +178,18 @@ def test_unreadable_register_is_rejected(tmp_path, text, message):
 
 def test_group_without_claims_is_rejected(tmp_path):
     data = yaml.safe_load(REGISTER.read_text(encoding="utf-8"))
-    data["groups"]["G"] = {"title": "Nothing", "chapters": []}
-    with pytest.raises(claims.RegisterError, match="group G: no claims"):
+    data["groups"]["Z"] = {"title": "Nothing", "chapters": []}
+    with pytest.raises(claims.RegisterError, match="group Z: no claims"):
         claims.load(write(tmp_path, yaml.safe_dump(data)))
+
+
+def test_a_claim_after_the_talks_says_what_the_book_does_with_it(register):
+    after = [claim for claim in register.claims if claim.id[0] in claims.AFTER]
+    assert after and all(claim.status in claims.STATUS for claim in after)
+    line = claims._source(claims.Claim("G01", "x", "Somebody", "own", status="measured"))
+    assert "*measured*" in line and "**own**" in line
+    line = claims._source(claims.Claim("G01", "x", "Somebody", "cited", status="cited"))
+    assert line.count("cited") == 1
 
 
 ENTRY = {

@@ -1,7 +1,7 @@
 """The register of claims: reading, checking and printing ``claims.yml``.
 
-The register says of every claim of the talks where the book treats it and
-which test checks it. The directive ``claims-register`` prints it; its links are
+The register says of every claim of the talks, and of what has been found since, where the book
+treats it and which test checks it. The directive ``claims-register`` prints it; its links are
 ordinary cross-references, so that a label that does not exist fails a strict
 build like any other broken link.
 """
@@ -21,7 +21,10 @@ VERDICTS = {
     "condition": "with a condition",
     "wrong": "corrected",
     "cited": "cited",
+    "own": "own",
 }
+STATUS = ("proved", "measured", "cited")  # what the book does with a claim after the talks
+AFTER = "GH"  # groups of those claims
 ROLES = {
     **dict.fromkeys(("thm", "prop", "lem", "cor", "def", "rem", "ex"), "prf:ref"),
     "eq": "eq",
@@ -29,7 +32,7 @@ ROLES = {
     "sec": "ref",
 }
 REQUIRED = {"id", "claim", "source", "talk"}
-OPTIONAL = {"where", "test", "remark", "errata"}
+OPTIONAL = {"where", "test", "remark", "errata", "status"}
 
 ID = re.compile(r"[A-Z]\d\d")
 LABEL = re.compile(rf"({'|'.join(ROLES)})-[A-Za-z0-9-]+")
@@ -42,7 +45,7 @@ class RegisterError(ValueError):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the talks.
+    """One claim of the talks, or one found after them.
 
     Attributes
     ----------
@@ -52,7 +55,7 @@ class Claim:
         Labels in the book that carry the claim.
     test : tuple of str
         Node ids of the tests that check it.
-    remark, errata : str
+    remark, errata, status : str
         Empty when there is none.
     """
 
@@ -64,6 +67,7 @@ class Claim:
     test: tuple = ()
     remark: str = ""
     errata: str = ""
+    status: str = ""
 
     @property
     def treated(self):
@@ -177,14 +181,29 @@ def _text_problems(entry, data):
         yield "id must be the letter of a group and two digits"
     if entry["talk"] not in VERDICTS:
         yield f"talk must be one of {', '.join(VERDICTS)}, not {entry['talk']}"
-    elif entry["talk"] != "right" and "remark" not in entry:
+    elif _needs_remark(entry) and "remark" not in entry:
         yield f"a remark must say why the talk's form is not right ({entry['talk']})"
+    yield from _status_problems(entry)
     for part in entry["source"].split("; "):
         if not part.startswith(tuple(f"{name}, " for name in data["sources"])):
             yield f"source {part!r} does not begin with a name from `sources` and a comma"
     for name in ("claim", "remark"):
         if entry.get(name, "").count("$") % 2:
             yield f"{name} has an odd number of $"
+
+
+def _needs_remark(entry):
+    """Whether a remark is due: a form that is not right, or a citation without a status."""
+    talk = entry["talk"]
+    return talk in ("condition", "wrong") or (talk == "cited" and "status" not in entry)
+
+
+def _status_problems(entry):
+    after = entry["id"][0] in AFTER
+    if after and entry.get("status") not in STATUS:
+        yield f"status must be one of {', '.join(STATUS)} in the groups {' and '.join(AFTER)}"
+    if not after and ("status" in entry or entry["talk"] == "own"):
+        yield f"status and talk: own are for the groups {' and '.join(AFTER)}"
 
 
 def _link_problems(entry):
@@ -309,7 +328,9 @@ def _entry(claim):
 
 def _source(claim):
     parts = [claim.source]
-    if VERDICTS[claim.talk]:
+    if claim.status:
+        parts.append(f"*{claim.status}*")
+    if VERDICTS[claim.talk] not in ("", claim.status):
         parts.append(f"**{VERDICTS[claim.talk]}**")
     if claim.errata:
         parts.append(f"{{ref}}`errata <{claim.errata}>`")
