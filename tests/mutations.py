@@ -1,0 +1,273 @@
+"""Falsify formulas, one at a time, and list what nothing notices.
+
+    python tests/mutations.py page scalar [--most 60]     the check cells of a chapter's notebook
+    python tests/mutations.py lib scalar [--most 60]      a module, against its test file
+    python tests/mutations.py page all | lib all          every chapter
+
+A mutation doubles a constant, raises an exponent by one, turns a sign, an inequality or an index.
+In a page it is made in one cell; the cells before it ran as they stand, and it is noticed if this
+cell or a later one of the page raises or prints something else than what is committed. In the
+library it is noticed if the module's test file (or its doctests) fails.
+
+Sample sizes, seeds, grids, tolerances and drawings are left alone: they state nothing. What
+survives for a good reason stands in ``mutations_explained.txt``, one line each:
+``kind chapter | the line of code as mutated | the reason``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import copy
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPLAINED = Path(__file__).with_name("mutations_explained.txt")
+# Calls whose numbers are sizes, seeds, grids or looks.
+NO_STATEMENT = {
+    *("default_rng", "standard_normal", "normal", "uniform", "integers", "random", "choice"),
+    *("permutation", "linspace", "arange", "logspace", "geomspace", "range", "zeros", "ones"),
+    *("eye", "full", "round", "print", "glue", "symbols", "Symbol", "plot", "semilogy", "loglog"),
+    *("set", "legend", "subplots", "panels", "seed", "table", "explorer"),
+    *("isclose", "allclose", "assert_allclose"),
+}
+SECONDS = 60  # for the rest of a page after a mutation
+
+
+# The mutations of a piece of code
+
+
+def mutants(source: str) -> Iterator[tuple[str, str]]:
+    """Yield (line as mutated, whole source as mutated) for every mutation of `source`."""
+    tree = ast.parse(source)
+    places = list(_places(tree))
+    for number in range(len(places)):
+        changed = copy.deepcopy(tree)
+        node, change = list(_places(changed))[number]
+        line = node.lineno
+        change()
+        statement = _statement(changed, line)
+        yield " ".join(ast.unparse(statement).split("\n")[0].split()), ast.unparse(changed)
+
+
+def _statement(tree: ast.AST, line: int) -> ast.stmt:
+    """Return the smallest statement that holds the line."""
+    holds = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno)
+    ]
+    return min(holds, key=lambda node: (node.end_lineno or node.lineno) - node.lineno)
+
+
+def _places(node: ast.AST) -> Iterator[tuple[ast.expr, Callable[[], None]]]:
+    """Yield (node, function that changes it in place) in a fixed order."""
+    if isinstance(node, ast.Call):
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
+        if name in NO_STATEMENT:
+            # The compared things of allclose state something; its tolerances do not.
+            if "close" in name:
+                for argument in node.args[:2]:
+                    yield from _places(argument)
+            return
+    if isinstance(node, (ast.keyword, ast.JoinedStr, ast.arguments, ast.Slice)):
+        return
+    if isinstance(node, ast.BinOp):
+        turned = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+        if type(node.op) in turned and not _is_text(node):
+            yield node, lambda: setattr(node, "op", turned[type(node.op)]())
+        if isinstance(node.op, ast.Pow) and _is_number(node.right):
+            yield node, lambda: setattr(node.right, "value", node.right.value + 1)
+        for side in (node.left, node.right):
+            if _is_number(side) and isinstance(node.op, (ast.Mult, ast.Div)) and not _small(side):
+                yield node, lambda side=side: setattr(side, "value", 2 * side.value)
+    if (
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and not _is_number(node.operand)
+    ):
+        yield node, lambda: setattr(node, "op", ast.UAdd())
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        flipped = {
+            ast.LtE: ast.Gt,
+            ast.Lt: ast.GtE,
+            ast.GtE: ast.Lt,
+            ast.Gt: ast.LtE,
+            ast.Eq: ast.NotEq,
+            ast.NotEq: ast.Eq,
+        }
+        if type(node.ops[0]) in flipped:
+            yield node, lambda: node.ops.__setitem__(0, flipped[type(node.ops[0])]())
+    if isinstance(node, ast.Subscript) and _is_number(node.slice) and node.slice.value >= 0:
+        yield node, lambda: setattr(node.slice, "value", node.slice.value + 1)
+    for child in ast.iter_child_nodes(node):
+        yield from _places(child)
+
+
+def _is_number(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
+    )
+
+
+def _small(node: ast.Constant) -> bool:
+    return 0 < abs(node.value) <= 1e-3  # a tolerance
+
+
+def _is_text(node: ast.BinOp) -> bool:
+    return any(
+        isinstance(part, ast.JoinedStr)
+        or (isinstance(part, ast.Constant) and isinstance(part.value, str))
+        for part in ast.walk(node)
+    )
+
+
+# Pages
+
+
+def page_survivors(chapter: str, most: int, rng: random.Random) -> tuple[int, list[str]]:
+    """Return (number of mutations tried, those that no cell of the page noticed)."""
+    path = ROOT / "book" / f"{chapter}.ipynb"
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    chosen = []
+    for number, cell in enumerate(cells):
+        source = "".join(cell["source"])
+        if "assert" in source:
+            chosen += [(number, *mutant) for mutant in mutants(source)]
+    if len(chosen) > most:
+        chosen = sorted(rng.sample(chosen, most), key=lambda one: one[0])
+    os.environ["MPLBACKEND"] = "agg"
+    os.chdir(path.parent)
+    space: dict = {"__name__": "__main__", "get_ipython": None, "display": print}
+    survived = []
+    for number, cell in enumerate(cells):
+        for _, line, source in [one for one in chosen if one[0] == number]:
+            if not _noticed(cells, number, source, space):
+                survived.append(line)
+        _run("".join(cell["source"]), space)
+    return len(chosen), survived
+
+
+def _noticed(cells: list[dict], number: int, source: str, space: dict) -> bool:
+    """Run the mutated cell and those after it in a child; tell whether anything complained."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SECONDS)
+    try:
+        if _run(source, space) != _printed(cells[number]):
+            os._exit(1)
+        for cell in cells[number + 1 :]:
+            if _run("".join(cell["source"]), space) != _printed(cell):
+                os._exit(1)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _run(source: str, space: dict) -> str:
+    """Run a cell, without showing figures; return what it printed."""
+    import matplotlib.pyplot as plt
+
+    heard = io.StringIO()
+    with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(io.StringIO()):
+        exec(compile(source, "<cell>", "exec"), space)
+    plt.close("all")
+    return heard.getvalue()
+
+
+def _printed(cell: dict) -> str:
+    streams = [out for out in cell["outputs"] if out["output_type"] == "stream"]
+    return "".join("".join(out["text"]) for out in streams)
+
+
+# The library
+
+
+def library_survivors(chapter: str, most: int, rng: random.Random) -> tuple[int, list[str]]:
+    """Return (number of mutations tried, those that the module's tests did not notice)."""
+    module = ROOT / "lib" / "overparam" / f"{chapter}.py"
+    chosen = list(mutants(module.read_text()))
+    if len(chosen) > most:
+        chosen = rng.sample(chosen, most)
+    survived = []
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder) / "lib"
+        shutil.copytree(ROOT / "lib", copied)
+        environment = os.environ | {"PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        command += [str(ROOT / "tests" / f"test_{chapter}.py")]
+        for line, source in chosen:
+            (copied / "overparam" / f"{chapter}.py").write_text(source)
+            try:
+                ran = subprocess.run(
+                    command, env=environment, cwd=ROOT, capture_output=True, timeout=600
+                )
+            except subprocess.TimeoutExpired:
+                continue  # noticed: it hangs
+            if ran.returncode == 0:
+                survived.append(line)
+    return len(chosen), survived
+
+
+# The command
+
+
+def explained() -> set[tuple[str, str]]:
+    """Return (kind and chapter, line) of the survivors that have their reason."""
+    if not EXPLAINED.exists():
+        return set()
+    rows = [row.split(" | ") for row in EXPLAINED.read_text().splitlines() if " | " in row]
+    return {(row[0].strip(), row[1].strip()) for row in rows}
+
+
+def main() -> int:
+    """Run the command line; return 1 if a mutation survives unexplained."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("kind", choices=["page", "lib"])
+    parser.add_argument("chapter")
+    parser.add_argument("--most", type=int, default=60, help="mutations drawn of a chapter")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chapters = [options.chapter]
+    if options.chapter == "all":
+        tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+        chapters = sorted(
+            path.stem for path in (ROOT / "book").glob("*.ipynb") if path.stem in tests
+        )
+    reasons, bad = explained(), 0
+    for chapter in chapters:
+        rng = random.Random(f"{options.seed} {chapter}")
+        if options.chapter == "all":  # a process for each: a page leaves much behind
+            command = [sys.executable, __file__, options.kind, chapter, "--most", str(options.most)]
+            bad += subprocess.run([*command, "--seed", str(options.seed)]).returncode != 0
+            continue
+        survivors = page_survivors if options.kind == "page" else library_survivors
+        tried, survived = survivors(chapter, options.most, rng)
+        new = [line for line in survived if (f"{options.kind} {chapter}", line) not in reasons]
+        counts = f"{tried} tried, {len(survived)} survived, {len(new)} unexplained"
+        print(f"{options.kind} {chapter}: {counts}")
+        for line in new:
+            print(f"    {line}")
+        bad += bool(new)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
