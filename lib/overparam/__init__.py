@@ -27,6 +27,7 @@ _ON_DEMAND = [
     "regimes",
     "riccati",
     "scalar",
+    "sensing",
     "sweep",
     "tensors",
 ]

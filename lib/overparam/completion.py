@@ -1,9 +1,9 @@
-r"""Deep matrix completion and matrix sensing (chapter "Deep matrix completion").
+r"""Deep matrix completion (chapter "Deep matrix completion").
 
 Letters: W (n × m) is the end-to-end matrix :math:`W_1\cdots W_N` of N = `depth` layers with
 singular values :math:`\sigma_r` and singular vectors :math:`u_r,v_r`; G is a gradient
 :math:`\nabla f(W)`; s = `scale` is the size of the initialization. ``losses.completion`` is the
-mean of squares, without ½, and ``losses.sensing`` the sum of squares, without ½.
+mean of squares, without ½.
 
 ``python -m overparam.completion`` computes the table in ``data/completion_tables.csv`` afresh.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overparam import _check, flow, losses, networks
+from overparam import _check, losses, networks
 
 # The experiment of both tables of Cohen 2019: 100 × 100, rank 5, entries of unit RMS.
 SIZE, RANK, SCALE = 100, 5, 1e-4
@@ -419,129 +419,6 @@ def one_measurement(sigma, ratio, start, start_other, depth):
             "sigma lies beyond the value at which the other singular value becomes infinite"
         )
     return power ** (-1 / q)
-
-
-# --- Positive semidefinite sensing ---------------------------------------------------------
-
-
-def sensing_flow(A, y, U0, t, **options):
-    r"""Integrate :math:`\dot U=-\mathcal A^*(\mathcal A(UU^\top)-y)\,U` from `U0`.
-
-    The gradient flow of :math:`\|\mathcal A(UU^\top)-y\|^2` at a quarter of its speed
-    (Smith 2022, 4.3), for symmetric measurements :math:`A_i`. Then
-    :math:`X=UU^\top` follows :math:`\dot X=-\mathcal A^*(r)X-X\mathcal A^*(r)`.
-
-    Parameters
-    ----------
-    A : array, shape (N, n, n)
-    y : array, shape (N,)
-    U0 : matrix, shape (n, d)
-    t, **options
-        As for `flow.gradient_flow`.
-
-    Raises
-    ------
-    ValueError
-        For a measurement that is not symmetric.
-    """
-    A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
-    U0 = _check.matrix("U0", U0)
-    if A.shape != (len(y), len(U0), len(U0)):
-        raise ValueError(
-            f"A must have shape {(len(y), len(U0), len(U0))} to fit y and U0, got {A.shape}"
-        )
-    if not np.array_equal(A, A.transpose(0, 2, 1)):
-        raise ValueError("A must hold symmetric matrices")
-
-    def gradient(U):
-        residual = np.einsum("kij,ij->k", A, U @ U.T) - y
-        return np.einsum("k,kij->ij", residual, A) @ U
-
-    return flow.gradient_flow(gradient, U0, t, **options)
-
-
-def commuting_limit(A, y, alpha, depth=2):
-    r"""Return where the flow from :math:`W_j(0)=\alpha I` ends, for commuting measurements.
-
-    In the common eigenbasis everything is diagonal: row k of `A` holds the eigenvalues of
-    :math:`A_k`, and :math:`W=\mathrm{diag}(x)` with :math:`Ax=y`. The limit is the minimizer over
-    :math:`\{x\ge0:Ax=y\}` of :math:`\sum x_i(\log(x_i/\alpha^2)-1)` for N = 2 and of
-    :math:`\sum x_i-\tfrac N2\alpha^{N-2}\sum x_i^{2/N}` for N ≥ 3, found by Newton's method on
-    the dual problem, with one unknown a measurement.
-
-    Parameters
-    ----------
-    A : matrix, shape (n_measurements, n)
-    y : array, shape (n_measurements,)
-    alpha : float
-    depth : int
-        The number of layers N, at least 2.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        With :math:`\|Ax-y\|\le10^{-9}\|y\|`.
-
-    Raises
-    ------
-    ValueError
-        For :math:`\alpha^{N-2}<10^{-6}`, where the digits run out.
-    RuntimeError
-        If no x is found that fits y; most likely there is none with :math:`x\ge0`.
-    """
-    A, y = _check.matrix("A", A), _check.finite_array("y", y, ndim=1)
-    if len(A) != len(y):
-        raise ValueError(f"A and y must have as many rows, got {len(A)} and {len(y)}")
-    alpha = _check.number("alpha", alpha, 0, strict=True)
-    depth = _check.count("depth", depth, minimum=2)
-    if alpha ** (depth - 2) < 1e-6:
-        raise ValueError(
-            f"alpha = {alpha:g} is too small for depth {depth}: double precision has no digits "
-            f"left below alpha = {1e-6 ** (1 / (depth - 2)):.1g}"
-        )
-    # s = Aᵀν in units in which x = α^N·h(s) with h(0) = 1; `power` is its antiderivative.
-    if depth == 2:
-        x_of, slope, power = np.exp, np.exp, np.exp
-    else:
-        q = depth - 2
-
-        def x_of(s):
-            return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (-depth / q), np.inf)
-
-        def slope(s):
-            return depth * (1 - q * s) ** (-depth / q - 1)
-
-        def power(s):
-            return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (-2 / q) / 2, np.inf)
-
-    unit, size = alpha**depth, max(np.linalg.norm(y), np.finfo(float).tiny)
-    nu = np.zeros(len(y))
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        value = np.sum(power(A.T @ nu)) - y @ nu / unit
-        for _ in range(500):
-            s = A.T @ nu
-            residual = unit * (A @ x_of(s)) - y
-            if np.linalg.norm(residual) <= 1e-9 * size:
-                return unit * x_of(s)
-            hessian = (A * slope(s)) @ A.T
-            step = -np.linalg.lstsq(hessian, residual / unit, rcond=1e-15)[0]
-            length, fall = 1.0, step @ residual / unit
-            while True:
-                tried = nu + length * step
-                new = np.sum(power(A.T @ tried)) - y @ tried / unit
-                if np.isfinite(new) and new <= value + 1e-4 * length * fall + 1e-12 * abs(value):
-                    break
-                length /= 2
-                if length < 1e-18:
-                    raise RuntimeError(_NO_FIT)
-            nu, value = tried, new
-    raise RuntimeError(_NO_FIT)
-
-
-_NO_FIT = (
-    "commuting_limit found no x that fits y; most likely there is none with x >= 0 (a limit of "
-    "positive semidefinite matrices cannot reach it)"
-)
 
 
 # --- The two tables ------------------------------------------------------------------------

@@ -1,0 +1,226 @@
+"""Sensing: the flow of a factor, commuting measurements, and where the conjecture fails."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+from overparam import completion, losses, networks, sensing
+
+# --- sensing and commuting measurements ---------------------------------------------------
+
+
+def test_sensing_flow_is_a_quarter_of_the_gradient_flow():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((3, 4, 4))
+    A = A + A.transpose(0, 2, 1)
+    y, U, E = rng.standard_normal(3), rng.standard_normal((4, 2)), rng.standard_normal((4, 2))
+
+    def loss(U):
+        return np.sum((np.einsum("kij,ij->k", A, U @ U.T) - y) ** 2)
+
+    later = sensing.sensing_flow(A, y, U, 1e-7).final
+    slope = (loss(U + 1e-6 * E) - loss(U - 1e-6 * E)) / 2e-6
+    assert np.isclose(np.sum((later - U) / 1e-7 * E), -slope / 4, rtol=1e-4)
+    S = np.einsum("k,kij->ij", np.einsum("kij,ij->k", A, U @ U.T) - y, A)
+    X, X_dot = U @ U.T, (later @ later.T - U @ U.T) / 1e-7
+    assert np.allclose(X_dot, -S @ X - X @ S, rtol=1e-3, atol=1e-2)
+    assert np.abs(X_dot - (S @ X - X @ S)).max() > 1  # the printed field
+    final = sensing.sensing_flow(A, y, 0.1 * U, 20.0).final
+    assert np.linalg.matrix_rank(final @ final.T) <= 2
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_commuting_limit_is_the_end_of_the_flow(depth):
+    rng = np.random.default_rng(depth)
+    A, x = rng.standard_normal((2, 4)), rng.random(4) + 0.1
+    basis = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    loss = losses.sensing(np.array([(basis * row) @ basis.T for row in A]), A @ x)
+    path = networks.layer_flow(loss, networks.identity(4, depth, 0.6), 300.0)
+    W = basis.T @ networks.product(path.final) @ basis
+    assert np.allclose(W, np.diag(sensing.commuting_limit(A, A @ x, 0.6, depth)), atol=1e-6)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([2, 3, 4]))
+@settings(max_examples=40)
+def test_commuting_limit_minimizes_its_potential_and_then_the_trace(seed, depth):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((2, 5))
+    y = A @ (rng.random(5) + 0.05)
+    alpha = 0.3
+
+    def potential(x):
+        if depth == 2:
+            return np.sum(x * (np.log(x / alpha**2) - 1))
+        return np.sum(x) - depth / 2 * alpha ** (depth - 2) * np.sum(x ** (2 / depth))
+
+    x = sensing.commuting_limit(A, y, alpha, depth)
+    assert np.allclose(A @ x, y, atol=1e-8) and np.all(x > 0)
+    null = np.linalg.svd(A)[2][2:]
+    for direction in null:
+        for step in (1e-3, -1e-3):
+            assert potential(x + step * x.min() * direction) >= potential(x) - 1e-12
+    least = linprog(np.ones(5), A_eq=A, b_eq=y).fun
+    excess = [sensing.commuting_limit(A, y, a, depth).sum() - least for a in (0.1, 1e-3)]
+    assert excess[0] >= excess[1] - 1e-7 >= -2e-7
+    # The proof's bounds on the excess, with any feasible z: here the LP's solution.
+    z = linprog(np.ones(5), A_eq=A, b_eq=y).x
+    x = sensing.commuting_limit(A, y, 1e-3, depth)
+    if depth == 2:
+        bound = (_entropy(z) - _entropy(x)) / np.log(1e6)
+    else:
+        bound = depth / 2 * 1e-3 ** (depth - 2) * np.sum(x ** (2 / depth) - z ** (2 / depth))
+    assert excess[1] <= bound + 1e-7
+
+
+def _entropy(x):
+    return np.sum(x * (np.log(np.maximum(x, 1e-300)) - 1))
+
+
+def test_any_positive_definite_start_gives_the_least_trace():
+    rng = np.random.default_rng(6)
+    A = rng.standard_normal((2, 4))
+    y = A @ (rng.random(4) + 0.2)
+    start = rng.standard_normal((4, 4))
+    start = start @ start.T + 0.2 * np.eye(4)
+    least = linprog(np.ones(4), A_eq=A, b_eq=y).fun
+    excess = []
+    for alpha in (1e-2, 1e-8):
+        U = sensing.sensing_flow(
+            np.array([np.diag(row) for row in A]), y, np.linalg.cholesky(alpha * start), 300.0,
+            rtol=1e-10, atol=1e-14,
+        ).final  # fmt: skip
+        X = U @ U.T
+        assert np.allclose(A @ np.diag(X), y, atol=1e-6)
+        growth = np.sqrt(np.diag(X) / np.diag(alpha * start))  # exp of A*(s), from the diagonal
+        assert np.allclose(X, growth[:, None] * alpha * start * growth, atol=1e-6)
+        excess.append(np.trace(X) - least)
+    assert 0 <= excess[1] + 1e-6 < 0.1 * excess[0]
+
+
+def test_positive_semidefiniteness_cannot_be_left_out():
+    for depth in (2, 3):
+        x = sensing.commuting_limit([[1.0, -0.5]], [-1.0], 1e-4, depth)
+        assert np.allclose(x, [0, 2], atol=1e-3)
+    assert np.isclose(np.diag([-1.0, 0.0]).trace(), -1)  # fits: 1·(-1) - ½·0 = -1, nuclear norm 1
+    x = sensing.commuting_limit([[1.0, -2.0]], [1.0], 1e-4)
+    free = linprog(np.ones(4), A_eq=[[1.0, -2.0, -1.0, 2.0]], b_eq=[1.0]).fun
+    assert np.allclose(x, [1, 0], atol=1e-6) and np.isclose(free, 0.5)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_instance_on_which_the_schatten_quasi_norms_disagree(depth):
+    A, y = [[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]], [0.0, 1.0]
+    x = sensing.commuting_limit(A, y, 1e-3, depth)
+    assert np.allclose(x, [1, 1, 0], atol=2e-3)
+    loss = losses.sensing([np.diag(row) for row in A], y)
+    path = networks.layer_flow(loss, networks.identity(3, depth, 0.1), 200.0)
+    limit = sensing.commuting_limit(A, y, 0.1, depth)
+    assert np.allclose(networks.product(path.final), np.diag(limit), atol=1e-5)
+    for p in (0.05, 0.5, 0.95):
+        for eps in (1e-3, 0.3, 1.0):
+            X = np.diag([1.0, 1.0, 0.0])
+            X[0, 1] = X[1, 0] = eps
+            assert loss.value(X) == 0 and np.linalg.eigvalsh(X)[0] > -1e-12
+            assert np.isclose(np.linalg.norm(X, "nuc"), 2)
+            assert completion.schatten(X, p) < 2
+            assert np.isclose(completion.schatten(X, p), (1 - eps) ** p + (1 + eps) ** p)
+
+
+def test_flow_can_end_at_the_maximizer_of_every_schatten_quasi_norm():
+    for depth in (2, 3, 4):
+        x = sensing.commuting_limit([[1.0, 1.0]], [1.0], 0.01, depth)
+        assert np.allclose(x, 0.5, atol=1e-9)
+    line = np.linspace(0, 1, 101)
+    for p in (0.1, 0.5, 0.9):
+        assert np.argmax(line**p + (1 - line) ** p) == 50
+
+
+# --- where the conjecture fails -----------------------------------------------------------
+
+
+def _four(R):
+    A = np.zeros((3, 4, 4))
+    for k, (i, j) in enumerate([(0, 2), (0, 3), (1, 2)]):
+        A[k, i, j] = A[k, j, i] = 0.5
+    return A, np.array([1.0, R, R])
+
+
+def test_four_by_four_completion_tends_to_rank_one_at_a_higher_nuclear_norm():
+    A, y = _four(3.0)
+    traces = []
+    for alpha in (1e-2, 1e-10, 1e-20):
+        U = sensing.sensing_flow(
+            A, y, np.sqrt(alpha) * np.eye(4), 150.0, rtol=1e-9, atol=1e-14
+        ).final
+        assert np.allclose(np.einsum("kij,ij->k", A, U @ U.T), y, atol=1e-5)
+        traces.append(np.sum(U**2))
+    assert 12 < traces[0] < 13 and traces[0] < traces[1] < traces[2]
+    assert 19.7 < traces[2] < 20
+
+
+def test_least_trace_of_the_four_by_four_completion():
+    rng, R = np.random.default_rng(0), 3.0
+    B = np.array([[1.0, R], [R, 1.0]])
+    U, sigma, V = np.linalg.svd(B)
+    best = np.block([[U * sigma @ U.T, B], [B.T, V.T * sigma @ V]])
+    assert np.isclose(np.trace(best), 4 * R) and np.linalg.eigvalsh(best)[0] > -1e-12
+    for _ in range(200):  # any other positive semidefinite completion has at least that trace
+        Z = rng.standard_normal((4, 4)) * rng.exponential(2, (4, 1))
+        X = Z @ Z.T
+        block = X[:2, 2:]
+        assert np.trace(X) >= 2 * np.linalg.norm(block, "nuc") - 1e-9
+        x = 3 * rng.standard_normal()
+        assert np.linalg.norm([[1.0, R], [R, x]], "nuc") >= 2 * R - 1e-12
+    z = np.array([1.0, R, 1.0, R])
+    assert np.isclose(np.trace(np.outer(z, z)), 2 + 2 * R**2)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_every_norm_goes_to_infinity_while_the_effective_rank_falls(depth):
+    loss = losses.completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
+    layers = networks.balanced(np.array([[1.0, 0.2], [0.2, 1.0]]), [2] * (depth - 1))
+    end = 30.0 if depth == 2 else 3e4  # at depth 2 the determinant drowns in rounding later
+    path = networks.layer_flow(
+        loss, layers, np.append(0, np.geomspace(1, end, 16)), method="LSODA", rtol=1e-10, atol=1e-12
+    )
+    Ws = [networks.product(layers) for layers in path]
+    errors = np.array([np.sqrt(3 * loss.value(W)) for W in Ws])
+    signs = {tuple(np.sign([np.linalg.det(W) for W in layers])) for layers in path}
+    assert len(signs) == 1 and np.prod(signs.pop()) == 1
+    for W, eps in zip(Ws, errors, strict=True):
+        assert eps > 1 or abs(W[0, 0]) >= (1 - eps) ** 2 / eps * (1 - 1e-9)
+    assert np.all(np.diff(errors) < 0) and np.all(np.diff([W[0, 0] for W in Ws[2:]]) > 0)
+    assert completion.effective_rank(Ws[-1]) < 1.001 < completion.effective_rank(Ws[0])
+    if depth > 2:
+        a = [W[0, 0] for W in Ws[-4:]]
+        slope = np.polyfit(np.log(path.t[-4:]), np.log(a), 1)[0]
+        assert abs(slope - depth / (2 * depth + 2)) < 0.01
+        law = (4 / 3 * (depth + 1) * end) ** (depth / (2 * depth + 2))
+        assert abs(a[-1] / law - 1) < 0.01
+
+
+# --- bad input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0, 2.0], 0.1), "A and y"),
+        (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0], -0.1), "alpha"),
+        (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0], 1e-4, 4), "no digits"),
+        (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0], 0.1, 1), "depth"),
+        (lambda: sensing.sensing_flow([np.eye(2)], [1.0], np.eye(3), 1.0), "A must have"),
+        (lambda: sensing.sensing_flow([[[0, 1], [0, 0]]], [1], np.eye(2), 1.0), "symmetric"),
+    ],
+)
+def test_bad_input(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def test_what_cannot_be_fitted_is_said():
+    for depth in (2, 3):
+        with pytest.raises(RuntimeError, match="x >= 0"):
+            sensing.commuting_limit([[1.0, 1.0]], [-1.0], 0.1, depth)
