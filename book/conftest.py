@@ -12,10 +12,12 @@ seconds: Counter[str] = Counter()
 
 
 def pytest_collectstart(collector):
-    """Leave out the images that the committed notebooks do not hold (nbval knows only PNG)."""
+    """Leave out images and HTML, which committed notebooks do not hold (nbval knows only PNG)."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += (
             "image/svg+xml",
+            "text/html",
+            "application/papermill.record/text/html",
             "application/papermill.record/image/png",
             "application/papermill.record/image/svg+xml",
         )

@@ -70,6 +70,54 @@ def test_frames_leave_no_open_figures_and_are_the_same_each_time():
     assert once == again and plt.get_fignums() == []
 
 
+def test_a_table_is_html_with_a_caption_and_aligned_text():
+    table = figures.table(
+        "Rates & bounds.",
+        {"start": ["a<b", "$x^2$"], "rate": ["1.5", "12.0"], "steps": [3, 1000]},
+    )
+    assert repr(table).splitlines() == [
+        "Rates & bounds.",
+        "start  rate  steps",
+        "a<b     1.5      3",
+        "$x^2$  12.0   1000",
+    ]
+    root = ElementTree.fromstring(table._repr_html_())
+    assert root.get("class") == "house"
+    assert [child.tag for child in root] == ["caption", "thead", "tbody"]
+    assert root[0].text == "Rates & bounds."
+    assert [[c.text for c in row] for row in root.iter("tr")] == [
+        ["start", "rate", "steps"],
+        ["a<b", "1.5", "3"],
+        ["$x^2$", "12.0", "1000"],
+    ]
+    assert all(head.get("scope") == "col" for head in root.iter("th"))
+    assert [c.get("class") for c in root.find("tbody")[0]] == [None, "number", "number"]
+
+
+def test_numbers_are_aligned_on_the_right_in_every_way_they_are_written():
+    for cell in ["−1.2", "3 × 10⁻⁴", "2/3", "97 %", "< 1e-8", "–", "≤ 5", "1:2", "0.5 ± 0.1", ""]:
+        text = repr(figures.table("c", {"heading of it": ["1", cell]})).splitlines()
+        assert text[2] == "1".rjust(13), cell
+    for cell in ["7 of 9 runs", "never", "depth 3"]:
+        assert repr(figures.table("c", {"heading of it": ["1", cell]})).splitlines()[2] == "1"
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({}, "dict of lists"),
+        ([["a"]], "dict of lists"),
+        ({"a": []}, "not empty"),
+        ({"a": ["1"], "b": ["1", "2"]}, "equally long"),
+        ({"a": [0.1]}, "format it first"),
+        ({"a": [True]}, "format it first"),
+    ],
+)
+def test_a_bad_table_is_named(columns, message):
+    with pytest.raises(ValueError, match=message):
+        figures.table("caption", columns)
+
+
 def test_bad_input_is_named():
     for values in ({}, {"power": []}, {"a": [1], "b": [1], "c": [1]}):
         with pytest.raises(ValueError, match="explorer takes"):

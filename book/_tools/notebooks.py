@@ -9,8 +9,8 @@ where). jupyter-cache compares only the code in the cells, so the cache's folder
 of everything else that outputs depend on: the library, the pinned packages and Python's version.
 
 The normal form of a committed notebook: executed in order, text outputs kept (nbval compares
-them), images and widget state left out (the build makes them), and no metadata but what the book
-uses.
+them), images, HTML and widget state left out (the build makes them), and no metadata but what the
+book uses.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def normal_cell(cell: NotebookNode, name: str) -> NotebookNode:
 
 
 def normal_outputs(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
-    """Merge the streams, drop images and widget views, then outputs with nothing left."""
+    """Merge the streams, drop images, HTML and widget views, then outputs with nothing left."""
     normal: list[NotebookNode] = []
     streams: dict[str, NotebookNode] = {}
     for output in outputs:
@@ -290,8 +290,8 @@ def normal_outputs(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
 
 
 def is_picture(kind: str) -> bool:
-    """Tell whether a MIME type is an image (glued ones too) or a widget's view."""
-    return "image/" in kind or kind == WIDGET_VIEW
+    """Tell whether a MIME type is an image (glued ones too), HTML beside its text, or a widget."""
+    return "image/" in kind or kind.endswith("text/html") or kind == WIDGET_VIEW
 
 
 def as_text(notebook: NotebookNode) -> str:

@@ -5,32 +5,17 @@ are imported when they are first used, so that `import overparam` stays fast.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from overparam import flow, losses, networks
 from overparam.flow import Trajectory, gradient_descent, gradient_flow
 
-_ON_DEMAND = [
-    "acceleration",
-    "approximation",
-    "completion",
-    "conservation",
-    "course",
-    "descent",
-    "figures",
-    "kernel",
-    "lazy",
-    "minnorm",
-    "particles",
-    "phase",
-    "preconditioner",
-    "rates",
-    "regimes",
-    "riccati",
-    "scalar",
-    "sensing",
-    "sweep",
-    "tensors",
-]
+# Found by their names, so that a new chapter's module needs no entry here.
+_ON_DEMAND = sorted(
+    module.name
+    for module in iter_modules(__path__)
+    if not module.name.startswith("_") and module.name not in {"flow", "losses", "networks"}
+)
 
 __all__ = [
     "Trajectory",
@@ -41,6 +26,10 @@ __all__ = [
     "networks",
     *_ON_DEMAND,
 ]
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name):

@@ -1,5 +1,6 @@
-"""The look of the book's figures, the drawing that several chapters share, and the explorer."""
+"""The look of the book's figures and tables, shared drawing, and the explorer."""
 
+import html
 import io
 import itertools
 import re
@@ -76,6 +77,91 @@ def reference_slope(ax, x, slope, anchor, label=None):
     """Draw a dashed line of the given slope through `anchor` = (x, y) on log–log axes."""
     x = _check.finite_array("x", x)
     ax.plot(x, anchor[1] * (x / anchor[0]) ** slope, "--", color=BLACK, linewidth=1, label=label)
+
+
+class Table:
+    """A small table of results, from `table`: HTML on a page, aligned text elsewhere."""
+
+    def __init__(self, caption, columns):
+        self.caption = caption
+        self.columns = columns
+        numeric = re.compile(r"[-+−±≤≥<>≈ ]*\d[-+−±\d.,:/ ×·^e%⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[–—-]?")
+        self._right = [all(map(numeric.fullmatch, cells)) for cells in columns.values()]
+
+    def __repr__(self):
+        lines = [[head, *cells] for head, cells in self.columns.items()]
+        padded = [
+            [cell.rjust(width) if right else cell.ljust(width) for cell in line]
+            for line, right in zip(lines, self._right, strict=True)
+            for width in [max(map(len, line))]
+        ]
+        rows = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+        return "\n".join([self.caption, *rows])
+
+    def _repr_html_(self):
+        marks = [' class="number"' if right else "" for right in self._right]
+        pairs = list(zip(self.columns, marks, strict=True))
+        head = "".join(f'<th scope="col"{mark}>{html.escape(name)}</th>' for name, mark in pairs)
+        body = "\n".join(
+            "<tr>"
+            + "".join(
+                f"<td{mark}>{html.escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True)
+            )
+            + "</tr>"
+            for row in zip(*self.columns.values(), strict=True)
+        )
+        return (
+            f'<table class="house"><caption>{html.escape(self.caption)}</caption>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+        )
+
+
+def table(caption: str, columns: dict[str, list[str]]) -> Table:
+    """Return a table of results, to stand last in a cell.
+
+    Parameters
+    ----------
+    caption : str
+        What the table shows, as a sentence.
+    columns : dict of str to list of str
+        The cells of each column below its heading, formatted as they should be read (whole
+        numbers may stay numbers). Columns of numbers are aligned on the right.
+
+    Returns
+    -------
+    Table
+        Shown as HTML (``<table class="house">`` with a caption) on a page and in JupyterLab, and
+        as aligned text elsewhere; formulas between dollar signs are set on the page.
+
+    Raises
+    ------
+    ValueError
+        For no column, columns of different lengths, or a cell that is neither text nor a whole
+        number: a float would be printed with all its digits.
+
+    Examples
+    --------
+    >>> from overparam import figures
+    >>> figures.table("Two flows.", {"flow": ["lazy", "rich"], "loss": ["0.10", "12.00"]})
+    Two flows.
+    flow   loss
+    lazy   0.10
+    rich  12.00
+    """
+    if not isinstance(columns, dict) or not columns:
+        raise ValueError(f"columns must be a dict of lists of texts, got {columns!r:.80}")
+    cells = {str(head): list(column) for head, column in columns.items()}
+    for head, column in cells.items():
+        for cell in column:
+            if isinstance(cell, bool) or not isinstance(cell, (str, int, np.integer)):
+                raise ValueError(
+                    f"columns[{head!r}] must hold texts, got {cell!r:.40}; format it first, "
+                    'for instance f"{value:.3f}"'
+                )
+    lengths = {head: len(column) for head, column in cells.items()}
+    if len(set(lengths.values())) > 1 or not min(lengths.values()):
+        raise ValueError(f"columns must be equally long and not empty, got lengths {lengths}")
+    return Table(str(caption), {head: [str(cell) for cell in c] for head, c in cells.items()})
 
 
 def explorer(draw, alt, **values):
