@@ -22,9 +22,12 @@ from pathlib import Path
 
 import psutil
 
-from overparam.grading import grade, sandbox, simulate, source, state
+from coursework.grading import grade, sandbox, source, state
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "coursework"))
+import simulate  # noqa: E402  (the made-up class belongs to the tests)
+
 SOURCES = ROOT / "book" / "assignments" / "private" / "source"
 ASSIGNMENT = "warmup"
 STUDENTS = 200
@@ -70,7 +73,7 @@ def write_class(folder):
 
 def measure(folder):
     """Grade the class, kill the run midway, run it again; return times, memory and repetitions."""
-    command = [sys.executable, "-m", "overparam.grading", "grade", str(folder / "sub")]
+    command = [sys.executable, "-m", "coursework", "grade", str(folder / "sub")]
     command += ["--assignment", ASSIGNMENT, "--roster", str(folder / "roster.csv"), "--quiet"]
     command += ["--out", str(folder / "out"), "--source", str(SOURCES), "--workers", str(WORKERS)]
     records = state.folder(folder / "out", ASSIGNMENT)

@@ -27,7 +27,7 @@ from nbgrader.preprocessors import (
     LockCells,
 )
 
-from overparam.grading.gradebook import STUB
+from coursework.grading.gradebook import STUB
 
 ROOT = notebooks.ROOT
 RELEASED = ROOT / "book" / "assignments"

@@ -66,7 +66,8 @@ def private_notebooks(root: Path = ROOT) -> list[Path]:
 
 def cache_key(root: Path = ROOT) -> str:
     """Return a hash of what outputs depend on besides the cells: library, packages, Python."""
-    sources = [p for p in (root / "lib" / "overparam").rglob("*") if p.is_file()]
+    lib = [root / "lib" / name for name in ("overparam", "coursework")]
+    sources = [p for folder in lib for p in folder.rglob("*") if p.is_file()]
     sources = [p for p in sources if "__pycache__" not in p.parts]
     digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for path in [*sorted(sources), root / "constraints.txt"]:

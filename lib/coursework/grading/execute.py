@@ -3,7 +3,7 @@
 import time
 from typing import NamedTuple
 
-from overparam.grading import outputs, sandbox
+from coursework.grading import outputs, sandbox
 
 ENDS = ("done", "time", "died", "memory")
 MEGABYTE = sandbox.MEGABYTE

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overparam.course import expressions
+from coursework import expressions
 
 MOST_NUMBERS = 10_000  # in one array
 DEEPEST = 8  # lists inside one another

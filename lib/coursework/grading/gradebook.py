@@ -60,7 +60,7 @@ def open_gradebook(out):
 
 
 def _start(converter, log):
-    converter.log = logging.getLogger("overparam.grading.nbgrader")
+    converter.log = logging.getLogger("coursework.grading.nbgrader")
     converter.force = True
     try:
         converter.start()

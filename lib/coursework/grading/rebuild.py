@@ -6,8 +6,8 @@ output. So a deleted or edited check is as it was, whatever the student made of 
 
 from typing import NamedTuple
 
-from overparam.grading import outputs
-from overparam.grading.source import grade_id, is_solution
+from coursework.grading import outputs
+from coursework.grading.source import grade_id, is_solution
 
 MOST_NAMED = 4  # cells that a note names before it says "…"
 

@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.linalg import expm
 
+from coursework import compare
+from coursework.answers import Array, Expression, Function, Probe
+from coursework.engine import Part, rounded
 from overparam import gradient_flow
-from overparam.course import compare
-from overparam.course.answers import Array, Expression, Function, Probe
-from overparam.course.engine import Part, rounded
 
 END = 16.0  # of the experiment
 TIMES = np.linspace(0, END, 1601)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from overparam.course import normalise
+from coursework import normalise
 
 PLAIN = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from overparam.course import answers
+from coursework import answers
 
 ASSIGNMENTS = ("warmup", "conservation", "convergence", "bias", "kernel")
 MIME = "application/vnd.overparam.answer+json"
@@ -131,7 +131,7 @@ def _task(assignment, part, student):
 def _definitions(assignment):
     if assignment not in ASSIGNMENTS:
         raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, got {assignment!r}")
-    return importlib.import_module(f"overparam.course.{assignment}").PARTS
+    return importlib.import_module(f"coursework.{assignment}").PARTS
 
 
 def _part(assignment, part):
@@ -149,7 +149,7 @@ def parts(assignment):
 
 
 def encode(part, answer):
-    """Return an answer to the task `part` as plain data (see `overparam.course.answers`)."""
+    """Return an answer to the task `part` as plain data (see `coursework.answers`)."""
     return answers.encode(_part(part.assignment, part.part).kind, _fresh(part), answer)
 
 

@@ -1,4 +1,4 @@
-"""Runs a student's cells inside the sandbox. Started as a script, by `overparam.grading.sandbox`.
+"""Runs a student's cells inside the sandbox. Started as a script, by `coursework.grading.sandbox`.
 
 Reads a job (JSON) from standard input and writes one JSON line for each finished cell to standard
 output. It holds nothing that the trusted side believes: all it writes is taken as written by the

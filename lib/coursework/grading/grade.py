@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 from unittest import mock
 
-from overparam.grading import (
+from coursework.grading import (
     execute,
     intake,
     judging,
@@ -150,7 +150,7 @@ def open_course(out, asked, enrolled):
         # nbgrader calls alembic by its name, which is beside Python and not always on the path.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         with _logging_to(log), mock.patch.dict(os.environ, PATH=path):
-            from overparam.grading import gradebook
+            from coursework.grading import gradebook
 
             yield Course(out, asked, gradebook.release(out, asked, log), enrolled, log)
 
@@ -158,7 +158,7 @@ def open_course(out, asked, enrolled):
 @contextlib.contextmanager
 def _logging_to(path):
     """Write what nbgrader says to a file, not to the screen."""
-    logger = logging.getLogger("overparam.grading")
+    logger = logging.getLogger("coursework.grading")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
@@ -180,7 +180,7 @@ def _bar(assignment, chosen, todo, progress):
 
 
 def _chosen(enrolled, only):
-    from overparam.course import normalise
+    from coursework import normalise
 
     wanted = {normalise(student) for student in only}
     strangers = wanted - {student.id for student in enrolled}
@@ -195,7 +195,7 @@ def _stale(record, digest):
 
 
 def _scores(course, names=None):
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     return gradebook.scores(course.out, course.source.assignment, names)
 
@@ -331,7 +331,7 @@ def enter(course, student, ran):
 
 
 def _enter(course, student, submission, rebuilt, ran, results):
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     assignment = course.source.assignment
     status = submission.status if ran is None else ran.status
@@ -351,7 +351,7 @@ def _enter(course, student, submission, rebuilt, ran, results):
 
 
 def _write_feedback(course, student, notes):
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     found = _scores(course, [student.name])[student.name]
     labels = [g.label for g in course.source.graded if found.get(g.grade_id, (0, False))[1]]

@@ -11,8 +11,8 @@ import sympy as sp
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from overparam import course
-from overparam.course import answers, compare, engine, expressions
+import coursework as course
+from coursework import answers, compare, engine, expressions
 
 ALL = [(name, part) for name in course.ASSIGNMENTS for part in course.parts(name)]
 # One part of each kind: formula, number, function, array.

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from overparam.grading import grade, report, roster, sandbox, source, state
+from coursework.grading import grade, report, roster, sandbox, source, state
 
 MEGABYTE = sandbox.MEGABYTE
 
@@ -25,7 +25,7 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="python -m overparam.grading", description="Grade a class's notebooks."
+        prog="python -m coursework", description="Grade a class's notebooks."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)

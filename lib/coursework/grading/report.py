@@ -7,8 +7,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from overparam.course import normalise
-from overparam.grading import state
+from coursework import normalise
+from coursework.grading import state
 
 STATUSES = ("graded", "incomplete", "missing", "rejected", "failed", "pending")
 

@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.integrate import quad
 
+from coursework import compare
+from coursework.answers import Expression, Function, Number, Probe
+from coursework.engine import Part
 from overparam import gradient_descent, gradient_flow, scalar
-from overparam.course import compare
-from overparam.course.answers import Expression, Function, Number, Probe
-from overparam.course.engine import Part
 
 STEPS = (0.04, 0.02, 0.01, 0.005, 0.0025, 0.00125)
 

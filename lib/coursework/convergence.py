@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from coursework import compare
+from coursework.answers import Array, Expression, Function, Number, Probe
+from coursework.engine import Part, rounded
 from overparam import gradient_flow, networks, rates
-from overparam.course import compare
-from overparam.course.answers import Array, Expression, Function, Number, Probe
-from overparam.course.engine import Part, rounded
 
 STEPS = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-3, 0.05, 13))
 GOAL = 1e-3

@@ -15,10 +15,10 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from overparam import course
-from overparam.course import engine
+import coursework as course
+from coursework import engine
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
 PRIVATE = ROOT / "book" / "assignments" / "private"
 UNUSUAL = [
@@ -102,7 +102,7 @@ def quietly(code, names):
 def answer(assignment, part, student, code, given=""):
     """Return the record of an answer cell, run after the part's given cell."""
     names = {}
-    quietly(f"from overparam.course import enrol\nenrol({student!r})", names)
+    quietly(f"from coursework import enrol\nenrol({student!r})", names)
     for text in (cells(source(assignment))[f"{assignment}-{part}-given"], given, code):
         error = quietly(text, names)[1]
         assert error is None, f"{error!r} in\n{text}"
@@ -265,7 +265,7 @@ def test_release_holds_no_solution():
 
 def test_library_holds_no_solution():
     lines = list(itertools.chain(*map(secrets, course.ASSIGNMENTS)))
-    for path in (ROOT / "lib" / "overparam" / "course").rglob("*.py"):
+    for path in (ROOT / "lib" / "coursework").rglob("*.py"):
         assert leaks(path.read_text(encoding="utf-8"), lines) == [], path
 
 

@@ -21,13 +21,13 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+import simulate
 from bs4 import BeautifulSoup
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from overparam.course import task
-from overparam.grading import (
-    __main__,
+from coursework import __main__, task
+from coursework.grading import (
     execute,
     grade,
     intake,
@@ -38,12 +38,11 @@ from overparam.grading import (
     report,
     roster,
     sandbox,
-    simulate,
     source,
     state,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "book" / "assignments" / "private" / "source"
 LIMITS = sandbox.Limits(cell=5, total=60)
 PORT = 8791  # where the notebook "network" tries to get out
@@ -290,7 +289,7 @@ def test_a_file_as_canvas_names_it_finds_its_owner(klass):
 
 
 def test_the_gradebook_holds_what_the_table_says(klass):
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     scores = gradebook.scores(klass["out"], "warmup")
     for student, row in klass["rows"].items():
@@ -431,7 +430,7 @@ def test_one_student_is_graded_again_and_the_others_are_left(course, klass):
     assert rows["number"] == klass["rows"]["number"]
     assert grade_again(course, klass, only=["ann"]).startswith("0 graded")
     assert grade_again(course, klass, only=["ann"], regrade=True).startswith("1 graded")
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     with gradebook.open_gradebook(course / "out") as book:
         assert book.find_submission("warmup", "ann").score == 4
@@ -451,7 +450,7 @@ def test_who_takes_the_notebook_back_has_no_grade(course, klass):
 
 
 def test_what_a_human_grades_counts_and_is_kept_in_the_table(course, klass):
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     with gradebook.open_gradebook(course / "out") as book:
         entry = book.find_grade("warmup-5", "warmup", "warmup", "ann")
@@ -478,7 +477,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
         tmp_path / "sub", asked, release, students, {"a": "missing", "d": "malformed"}, []
     )
     simulate.write_roster(tmp_path / "roster.csv", students)
-    command = [sys.executable, "-m", "overparam.grading", "grade", str(tmp_path / "sub")]
+    command = [sys.executable, "-m", "coursework", "grade", str(tmp_path / "sub")]
     command += ["--assignment", "warmup", "--roster", str(tmp_path / "roster.csv"), "--quiet"]
     command += ["--out", str(tmp_path / "out"), "--source", str(klass["folder"] / "source")]
     command += ["--workers", "1", "--sandbox", WANTED]
@@ -507,7 +506,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
     for row in read_table(tmp_path / "out"):
         entry = expected[row["student"]]
         assert (row["status"], float(row["points"])) == (entry.status, entry.points)
-    from overparam.grading import gradebook
+    from coursework.grading import gradebook
 
     with gradebook.open_gradebook(tmp_path / "out") as book:
         assert len(book.assignment_submissions("warmup")) == 2
@@ -848,7 +847,7 @@ def test_an_interrupted_run_leaves_no_sandbox(klass, tmp_path):
     asked, release = materials(klass)
     simulate.make_class(tmp_path / "sub", asked, release, ["a"], {"a": "loop"}, [])
     simulate.write_roster(tmp_path / "roster.csv", ["a"])
-    command = [sys.executable, "-m", "overparam.grading", "grade", str(tmp_path / "sub")]
+    command = [sys.executable, "-m", "coursework", "grade", str(tmp_path / "sub")]
     command += ["--assignment", "warmup", "--roster", str(tmp_path / "roster.csv"), "--quiet"]
     command += ["--out", str(tmp_path / "out"), "--source", str(klass["folder"] / "source")]
     command += ["--sandbox", WANTED]

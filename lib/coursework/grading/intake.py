@@ -73,7 +73,7 @@ def find(folder, assignment, students):
 
 
 def _key(name):
-    from overparam.course import normalise
+    from coursework import normalise
 
     return normalise(name)
 
@@ -255,7 +255,7 @@ def _kernel_note(content):
 
 def declared_id(submission):
     """Return the id that a submission's cell `student` gives, as far as it can be read."""
-    from overparam.course import normalise
+    from coursework import normalise
 
     for cell in submission.cells:
         if cell.grade_id == "student" and cell.kind == "code":

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import NamedTuple
 
-from overparam.grading import outputs
+from coursework.grading import outputs
 
 SECONDS = 30  # for all records of a submission
 MEMORY = 2 << 30
@@ -62,7 +62,7 @@ def match(events, program, source, student):
     Only what the check cell itself displayed counts, and only if it is what the source asks for:
     one record more or less, or one of another part or student, and there is no answer.
     """
-    from overparam.course import normalise
+    from coursework import normalise
 
     by_cell = {event["cell"]: event for event in events}
     ids = {entry["grade_id"]: entry["id"] for entry in program if entry["grade_id"]}
@@ -172,7 +172,7 @@ def serve():
     """Judge one line of records after the other, until there are no more."""
     import resource
 
-    from overparam.course import judge
+    from coursework import judge
 
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -186,7 +186,7 @@ def serve():
 
 def results(found, source, ask):
     """Return the `Result` of each graded cell, by grade id; of those for a human without points."""
-    from overparam.course import answers
+    from coursework import answers
 
     lists = {name: items for name, items in found.items() if isinstance(items, list)}
     answer = ask([item for items in lists.values() for item in items]) if lists else []

@@ -5,7 +5,7 @@ have in common. The package holds what is checked, not how it is solved: an answ
 with a simulation or with what defines it.
 """
 
-from overparam.course.engine import (
+from coursework.engine import (
     ASSIGNMENTS,
     Verdict,
     check,

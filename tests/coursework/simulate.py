@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from overparam.grading.source import grade_id, is_solution
+from coursework.grading.source import grade_id, is_solution
 
 SOLUTION = re.compile(r"^\s*### (BEGIN|END) SOLUTION.*\n?", re.MULTILINE)
 
@@ -227,8 +227,8 @@ for module in (np, overparam, scipy.integrate):
 """
 COURSE = """
 import sys
-import overparam.course as course
-from overparam.course import engine, answers
+import coursework as course
+from coursework import engine, answers
 for module in (course, engine):
     module.judge = lambda *a, **k: engine.Verdict(1.0, "right.")
     module.check = lambda *a, **k: print("Part: right.")

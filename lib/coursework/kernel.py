@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.optimize import brentq
 
+from coursework import compare
+from coursework.answers import Expression, Function, Number, Probe
+from coursework.engine import Part, rounded
 from overparam import gradient_flow, regimes
-from overparam.course import compare
-from overparam.course.answers import Expression, Function, Number, Probe
-from overparam.course.engine import Part, rounded
 
 # Each with its derivative.
 ACTIVATIONS = {

@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from coursework import compare
+from coursework.answers import Array, Expression, Function, Number, Probe
+from coursework.engine import Part, rounded
 from overparam import completion, losses, networks
-from overparam.course import compare
-from overparam.course.answers import Array, Expression, Function, Number, Probe
-from overparam.course.engine import Part, rounded
 
 SIZE = 5
 OBSERVED = 14

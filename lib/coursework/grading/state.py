@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from overparam.grading import judging
+from coursework.grading import judging
 
 
 def folder(out, assignment):

@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import coursework
 import overparam
 
+PACKAGES = [Path(package.__file__).parent for package in (overparam, coursework)]
 RUNNER = Path(__file__).with_name("runner.py")
 FIRST_UID = 61001  # one for each worker, so that limits on processes count for each alone
 MEGABYTE = 1 << 20
@@ -97,7 +99,7 @@ def works(kind):
     if uid is not None:
         test = f"import os\nos.setgroups([])\nos.setresuid({uid}, {uid}, {uid})\n" + test
     with _folder(kind, uid) as home:
-        begin = command(kind, Limits(), [sys.executable, "-I", "-c", test])
+        begin = command(kind, Limits(), [sys.executable, "-s", "-P", "-c", test])
         try:
             found = subprocess.run(
                 begin, env=environment(home, "nobody"), capture_output=True, timeout=60, cwd=home
@@ -142,7 +144,7 @@ def command(kind, limits, inner):
 
 def _python_folders():
     """Return the folders that Python and the library are in, and the list of fonts."""
-    folders = {sys.prefix, sys.base_prefix, str(Path(overparam.__file__).parent)}
+    folders = {sys.prefix, sys.base_prefix, *map(str, PACKAGES)}
     fonts = font_list()
     if fonts is not None:
         folders.add(fonts)
@@ -184,6 +186,7 @@ def environment(home, student):
         "JUPYTER_RUNTIME_DIR": f"{home}/.jupyter",
         "JUPYTER_DATA_DIR": f"{home}/.jupyter",
         "JUPYTER_CONFIG_DIR": f"{home}/.jupyter",
+        "PYTHONPATH": os.pathsep.join(sorted({str(p.parent) for p in PACKAGES})),
         "USER": "student",
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -10,10 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import simulate
 
-from overparam.grading import report, sandbox, simulate
+from coursework.grading import report, sandbox
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "assignments" / "instructor.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 LEFT_OUT = (".git", ".venv", "_build", "node_modules", "__pycache__", ".*_cache", ".hypothesis")
@@ -59,7 +60,7 @@ def followed(tmp_path_factory):
 
 def test_page_has_commands():
     assert len(COMMANDS) == 7
-    assert sum("overparam.grading" in command for command in COMMANDS) == 4
+    assert sum("-m coursework" in command for command in COMMANDS) == 4
 
 
 def test_handout_holds_everything_but_the_private_folder(followed):
