@@ -17,9 +17,9 @@ def pytest_collectstart(collector):
         collector.skip_compare += (
             "image/svg+xml",
             "text/html",
-            "application/papermill.record/text/html",
             "application/papermill.record/image/png",
             "application/papermill.record/image/svg+xml",
+            "application/papermill.record/text/html",
         )
 
 

@@ -1,5 +1,6 @@
 """The explorer and the import of the library."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 
 from overparam import figures
 
@@ -18,48 +20,64 @@ def draw(power, shift=0.0):
     ax.plot([0, 1, 2], np.array([0, 1, 2]) ** power + shift)
 
 
-def frames(widget):
-    if hasattr(widget, "value") and isinstance(widget.value, str) and "<img" in widget.value:
-        return [widget.value]
-    return [frame for child in getattr(widget, "children", ()) for frame in frames(child)]
+def shown(explorer):
+    """The explorer's HTML, and what its script reads."""
+    page = BeautifulSoup(explorer._repr_mimebundle_()["text/html"], "html.parser")
+    return page, json.loads(page.script.string)
+
+
+def frames(explorer):
+    """The frames as the page's script puts them together."""
+    data = shown(explorer)[1]
+    return ["><".join(data["parts"][part] for part in frame) for frame in data["frames"]]
 
 
 def test_one_slider_has_one_frame_a_position_and_the_frames_differ():
-    widget = figures.explorer(draw, "A curve of power {power}", power=[1, 2, 3])
-    images = frames(widget)
-    assert len(images) == len(set(images)) == 3
-    assert 'alt="A curve of power 2"' in images[1] and 'class="explorer-frame"' in images[1]
-    svg = unquote(re.search(r'src="data:image/svg\+xml,([^"]+)"', images[0])[1])
-    root = ElementTree.fromstring(svg)
-    assert root.tag.endswith("svg") and root.get("viewBox")
-    assert "scale(0.015625)" in svg  # the size of the letters' outlines, as matplotlib writes it
-
-
-def test_two_sliders_nest_and_each_moves_its_own_stack():
-    widget = figures.explorer(
-        draw, lambda power, shift: f"Power {power}, shift {shift}", power=[1, 2], shift=[0, 1, 2]
+    explorer = figures.explorer(
+        draw, "A curve of power {power}", start={"power": 2}, power=[1, 2, 3]
     )
-    first, second, outer = widget.children
-    assert len(frames(widget)) == 6 and len(outer.children) == 2
-    assert [s.description for s in (first, second)] == ["power", "shift"]
-    assert all(len(inner.children) == 3 for inner in outer.children)
-    assert "Power 2, shift 1" in frames(outer.children[1])[1]
+    page, data = shown(explorer)
+    images = frames(explorer)
+    assert images == explorer.frames and len(set(images)) == 3
+    assert data["alt"] == [f"A curve of power {power}" for power in (1, 2, 3)]
+    assert page.img["alt"] == data["alt"][1] and data["first"] == 1
+    assert unquote(page.img["src"].removeprefix("data:image/svg+xml,")) == images[1]
+    root = ElementTree.fromstring(images[0])
+    assert root.tag.endswith("svg") and root.get("viewBox")
+    assert "scale(0.015625)" in images[0]  # the size of the letters' outlines, as matplotlib has it
 
 
-def test_sliders_are_linked_on_the_readers_side():
+def test_two_sliders_have_words_units_and_a_frame_for_each_pair():
+    explorer = figures.explorer(
+        draw,
+        lambda power, shift: f"Power {power}, shift {shift}",
+        start={"shift": -1},
+        labels={"shift": "upward shift (cm)"},
+        power=[1, 2],
+        shift=[0, 1, -1],
+    )
+    page, data = shown(explorer)
+    names = [slider["aria-label"] for slider in page.select("input[type=range]")]
+    values = [json.loads(slider["data-values"]) for slider in page.select("input")]
+    assert names == ["power", "upward shift"]
+    assert values == [["1", "2"], ["0 cm", "1 cm", "−1 cm"]]
+    assert [slider["aria-valuetext"] for slider in page.select("input")] == ["1", "−1 cm"]
+    assert data["alt"][data["first"]] == "Power 1, shift -1"
+    assert len(frames(explorer)) == 6 and data["alt"][4] == "Power 2, shift 1"
+
+
+def test_the_widget_of_a_live_kernel_shows_the_same():
     import ipywidgets
 
-    before = (
-        set(ipywidgets.Widget._instances) if hasattr(ipywidgets.Widget, "_instances") else set()
-    )
-    widget = figures.explorer(draw, "A curve of power {power}", power=[1, 2, 3])
-    links = [
-        w
-        for key, w in ipywidgets.widgets.widget._instances.items()
-        if key not in before and type(w).__name__ == "Link"
-    ]
-    targets = [(link.source[0], link.target[0]) for link in links]
-    assert (widget.children[0], widget.children[1]) in targets
+    before = set(ipywidgets.widgets.widget._instances)
+    explorer = figures.explorer(draw, "A curve of power {power}", start={"power": 3}, power=[2, 3])
+    widget = explorer.widget()
+    slider, stack = widget.children
+    made = [w for key, w in ipywidgets.widgets.widget._instances.items() if key not in before]
+    links = [(w.source[0], w.target[0]) for w in made if type(w).__name__ == "Link"]
+    assert (slider, stack) in links and slider.value == stack.selected_index == 1
+    assert 'alt="A curve of power 2"' in stack.children[0].value
+    assert explorer._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
 
 
 def test_frames_leave_no_open_figures_and_are_the_same_each_time():
@@ -122,6 +140,19 @@ def test_bad_input_is_named():
     for values in ({}, {"power": []}, {"a": [1], "b": [1], "c": [1]}):
         with pytest.raises(ValueError, match="explorer takes"):
             figures.explorer(draw, "nothing", **values)
+    with pytest.raises(ValueError, match="start of power"):
+        figures.explorer(draw, "nothing", start={"power": 9}, power=[1, 2])
+    with pytest.raises(ValueError, match="labels names 'shift'"):
+        figures.explorer(draw, "nothing", labels={"shift": "up"}, power=[1, 2])
+
+
+def test_an_explorer_that_is_too_heavy_says_so():
+    def heavy(power):
+        _, ax = plt.subplots()
+        ax.plot(np.random.default_rng(power).standard_normal(6000), "o")
+
+    with pytest.raises(ValueError, match="weighs"):
+        figures.explorer(heavy, "Noise {power}", power=[1, 2]).html()
 
 
 def test_importing_the_library_imports_nothing_heavy():

@@ -35,6 +35,40 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+# Chapters whose cells are not yet of the kinds that CONTRIBUTING.md tells apart; each is taken out
+# of this set when it is rewritten.
+NOT_YET = {
+    "scalar",
+    "conservation",
+    "riccati",
+    "rates",
+    "preconditioner",
+    "descent",
+    "acceleration",
+    "minnorm",
+    "completion",
+    "phase",
+    "regimes",
+    "lazy",
+    "kernel",
+    "particles",
+    "approximation",
+    "tensors",
+}
+CHAPTERS = [
+    ROOT / f"{chapter['file']}.ipynb"
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    if part.get("numbered", True)
+    for chapter in part["chapters"]
+]
+
+
+def known_lack(path: Path) -> None:
+    """Expect a test to fail for a chapter that is not rewritten yet."""
+    if path in CHAPTERS and path.stem in NOT_YET:
+        pytest.xfail("not rewritten yet")
+
+
 # The notebooks of the book
 
 
@@ -44,12 +78,23 @@ def test_there_are_notebooks():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_notebook_is_in_the_normal_form(path):
+    known_lack(path)
     assert tool.problems(path) == [], "run `make notebooks`"
 
 
 @pytest.mark.parametrize("path", [p for p in NOTEBOOKS if "private" not in p.parts], ids=name)
 def test_notebook_is_in_the_table_of_contents(path):
     assert path in tool.book_notebooks(), f"add {name(path)} to _toc.yml"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=name)
+def test_chapters_code_is_of_the_four_kinds(path):
+    known_lack(path)
+    assert list(tool.kind_problems(tool.read(path))) == []
+
+
+def test_chapters_not_yet_rewritten_are_chapters():
+    assert {path.stem for path in CHAPTERS} >= NOT_YET
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
@@ -194,6 +239,98 @@ def test_normal_form_gives_ids_that_stay(normal):
     first = tool.normal_form(tool.v4.reads(json.dumps(without)))
     assert [cell.id for cell in first.cells] == ["cell-01", "cell-02", "cell-03"]
     assert tool.as_text(tool.normal_form(first)) == tool.as_text(first)
+
+
+# Kinds of cells
+
+
+def code(source: str, *tags: str, **settings) -> dict:
+    """Return a code cell with these tags and settings of mystnb."""
+    metadata = {"tags": list(tags)} if tags else {}
+    if settings:
+        metadata["mystnb"] = settings
+    cell = {"cell_type": "code", "metadata": metadata, "source": source, "outputs": []}
+    return {**cell, "id": "cell", "execution_count": 1}
+
+
+def markdown(source: str) -> dict:
+    """Return a markdown cell."""
+    return {"cell_type": "markdown", "metadata": {}, "source": source}
+
+
+def notebook_of(*cells: dict):
+    """Return a notebook of a title, a set-up and these cells, in the normal form."""
+    setup = code("import numpy as np", "setup")
+    raw = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+    raw["cells"] = [{**cell, "id": f"c{n}"} for n, cell in enumerate([setup, *cells])]
+    raw["cells"].insert(0, {**markdown("# Title"), "id": "title"})
+    return tool.normal_form(tool.v4.reads(json.dumps(raw)))
+
+
+FIGURE = {"figure": {"name": "fig-x", "caption": "What $x$ does."}}
+
+
+def test_kinds_are_folded_and_labelled():
+    cells = notebook_of(
+        code("plt.show()", "hide-input", **FIGURE),
+        code("figures.explorer(draw, 'a')", "drawing", **FIGURE),
+        code("assert 1", "check", "hide-cell", code_prompt_show="Check: one"),
+    ).cells
+    setup, figure, caption, player, _, check = cells[1:]
+    assert setup.metadata.tags == ["setup", "hide-cell"]
+    assert setup.metadata.mystnb.code_prompt_show == "Set-up: imports"
+    assert figure.metadata.tags == ["drawing", "hide-input"]
+    assert figure.metadata.mystnb.code_prompt_show == "Code of the figure"
+    assert player.metadata.mystnb.code_prompt_show == "Code of the explorer"
+    assert check.metadata.tags == ["check", "hide-cell"]
+    assert caption.source == "**Figure.** What $x$ does."
+    assert caption.metadata.tags == ["remove-cell", "caption"]
+
+
+def test_captions_follow_their_figures():
+    """A caption's cell is made anew each time, so that there is one truth."""
+    once = notebook_of(code("plt.show()", "drawing", **FIGURE))
+    once.cells[2].metadata.mystnb.figure.caption = "Something else."
+    again = tool.normal_form(once)
+    assert [cell.source for cell in again.cells[3:]] == ["**Figure.** Something else."]
+
+
+def test_solutions_are_closed_in_jupyterlab():
+    start = markdown(":::{solution-start} ex-a\n:class: dropdown\n:::")
+    end = markdown(":::{solution-end}\n:::")
+    more = markdown(":::{solution-end}\n:::\n\n:::{exercise}\nNext.\n:::")
+    cells = notebook_of(
+        start, code("1 + 1"), end, start, markdown("Text."), more, code("1 + 1")
+    ).cells[2:]
+    closed = [cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in cells]
+    assert closed == [True, True, True, True, True, False, False]
+    assert cells[1].metadata.jupyter == tool.CLOSED
+
+
+FAULTS = {
+    "asserts": (code("x = 1\nassert x"), "open and asserts"),
+    "long": (code("x = 1\n" * 9), "9 lines"),
+    "wide": (code("x = " + "1" * 80), "84 characters"),
+    "folded": (code("x = 1", "hide-input"), "of no kind"),
+    "no label": (code("assert x", "check"), "label ''"),
+    "empty label": (code("assert x", "check", code_prompt_show="Check: "), "label 'Check: '"),
+    "no assertion": (code("x = 1", "check", code_prompt_show="Check: nothing"), "asserts nothing"),
+    "no caption": (code("plt.show()", "drawing"), "without caption"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_kinds_are_found(fault):
+    cell, message = FAULTS[fault]
+    found = list(tool.kind_problems(notebook_of(cell)))
+    assert len(found) == 1 and message in found[0], found
+
+
+def test_too_many_open_cells_and_a_page_that_opens_with_code_are_found():
+    many = notebook_of(*[code("x = 1")] * 13)
+    assert "13 cells" in list(tool.kind_problems(many))[0]
+    many.cells = many.cells[1:4]
+    assert "first code cell" in list(tool.kind_problems(many))[0]
 
 
 # Execution and its cache

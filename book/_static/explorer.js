@@ -1,6 +1,6 @@
-// Small repairs in the reader's browser: sliders that say their name and value, scrolling
-// boxes that the keyboard reaches, roles that the theme leaves out. Widgets and formulas
-// are drawn late, so sliders and boxes are looked at again whenever the page changes.
+// Explorers follow their sliders, and small repairs in the reader's browser: scrolling boxes that
+// the keyboard reaches, names and roles that the theme leaves out. Formulas are drawn late, so
+// boxes are looked at again whenever the page changes.
 (() => {
   "use strict";
 
@@ -8,17 +8,29 @@
     if (element.getAttribute(name) !== value) element.setAttribute(name, value);
   };
 
-  // A screen reader should hear "imbalance, 0.3" where the widget says "slider, 3".
-  const describeSlider = (slider) => {
-    const handle = slider.querySelector('[role="slider"]');
-    const label = slider.querySelector(".widget-label");
-    const readout = slider.querySelector(".widget-readout");
-    if (!handle || !label || !readout) return;
-    setOnce(handle, "aria-label", label.textContent);
-    setOnce(handle, "aria-valuetext", readout.textContent);
-    // The value is chosen with the slider; typing into the readout changes nothing.
-    setOnce(readout, "contenteditable", "false");
-    if (label.title === "null") label.removeAttribute("title");
+  // The frames stand in the page as data; the picture shows the one of the sliders' positions.
+  const wake = (explorer) => {
+    const image = explorer.querySelector(".explorer-frame");
+    const sliders = [...explorer.querySelectorAll("input[type=range]")];
+    let data;
+    const show = () => {
+      data ??= JSON.parse(explorer.querySelector("script").textContent);
+      let index = 0;
+      for (const slider of sliders) {
+        const text = JSON.parse(slider.dataset.values)[slider.value];
+        index = index * (Number(slider.max) + 1) + Number(slider.value);
+        setOnce(slider, "aria-valuetext", text);
+        slider.parentElement.querySelector(".explorer-value").textContent = text;
+      }
+      const svg = data.frames[index].map((part) => data.parts[part]).join("><");
+      image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+      image.alt = data.alt[index];
+    };
+    for (const slider of sliders) {
+      slider.disabled = false;
+      slider.value = slider.defaultValue; // a browser may keep the last visit's
+      slider.addEventListener("input", show);
+    }
   };
 
   // Italic letters lean a few pixels out of their box, which is no reason to scroll.
@@ -51,15 +63,8 @@
     waiting = true;
     setTimeout(() => {
       waiting = false;
-      document.querySelectorAll(".widget-slider").forEach(describeSlider);
       letKeyboardIn();
     }, 50);
-  };
-
-  // The widgets' script calls MathJax 2 by its name, and fails on every slider's label when
-  // it finds MathJax 3. Labels are plain words: there is nothing to typeset in them.
-  const quietMathJax = () => {
-    if (window.MathJax && !window.MathJax.Hub) window.MathJax.Hub = { Queue() {} };
   };
 
   // Names and roles that the theme leaves out, has wrong, or that have gone out of use.
@@ -71,19 +76,18 @@
     };
     give(".sidebar-primary-item:has(> .navbar-brand)", { role: "region", "aria-label": "Home" });
     give('.citation-list > [role="doc-biblioentry"]', { role: "listitem" });
-    // The line "Show code cell source" is its own name, and better than the one it is given.
+    // A fold's line is its own name, and better than the one it is given.
     document
       .querySelectorAll("details.hide > summary[aria-label]")
       .forEach((summary) => summary.removeAttribute("aria-label"));
   };
 
   document.addEventListener("DOMContentLoaded", () => {
-    quietMathJax();
+    document.querySelectorAll(".explorer:has(.explorer-frame)").forEach(wake);
     repairNames();
     new MutationObserver(look).observe(document.body, {
-      attributeFilter: ["aria-valuetext", "open"],
+      attributeFilter: ["open"],
       attributes: true,
-      characterData: true,
       childList: true,
       subtree: true,
     });

@@ -10,12 +10,14 @@ of everything else that outputs depend on: the library, the pinned packages and 
 
 The normal form of a committed notebook: executed in order, text outputs kept (nbval compares
 them), images, HTML and widget state left out (the build makes them), and no metadata but what the
-book uses.
+book uses. Code cells are of four kinds, told by a tag: code to learn from (no tag), `check`,
+`drawing` and `setup`; the last three are folded on the page under one line that says what is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import os
@@ -41,11 +43,20 @@ NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = {"tags", "mystnb", "nbgrader", "deletable", "editable"}
+CELL_METADATA = {"tags", "mystnb", "nbgrader", "deletable", "editable", "jupyter"}
+# The kinds of folded cells: how a page folds them, and the line that it shows instead.
+HIDES = ("hide-input", "hide-cell", "hide-output")
+KINDS = {"check": "hide-input", "drawing": "hide-input", "setup": "hide-cell"}
+LABELS = {"check": "Check: ", "drawing": "Code of the ", "setup": "Set-up"}
+CAPTION = "caption"  # tags the cell that carries a figure's caption to JupyterLab
+CLOSED = {"outputs_hidden": True, "source_hidden": True}
+OPEN_CELLS, OPEN_LINES, OPEN_WIDTH = 12, 8, 78  # what a chapter's code to learn from may be
 PRIVATE = "book/assignments/private/source"  # sources of the assignments: no pages
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,}")
 LOCAL_PATH = re.compile(r"(?<![\w./])/(?:home|root|Users|tmp|usr|opt|var|mnt)/\w|\b[A-Z]:\\")
+SOLUTION = re.compile(r"(:{3,}|`{3,})\{solution-start\}")
+END_OF_SOLUTION = re.compile(r"(:{3,}|`{3,})\{solution-end\}\s*\1\Z")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -125,7 +136,7 @@ def execute(path: Path) -> tuple[NotebookNode, float]:
     Returns
     -------
     notebook, seconds
-        The executed notebook with its widget state, and how long it took.
+        The executed notebook, and how long it took.
 
     Raises
     ------
@@ -141,7 +152,7 @@ def execute(path: Path) -> tuple[NotebookNode, float]:
         timeout=CELL_TIMEOUT,
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
-        store_widget_state=True,
+        store_widget_state=False,  # pages show an explorer's HTML
         # Else every kernel warns on the console that its local connection is not encrypted.
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
@@ -231,16 +242,7 @@ def store(cache: JupyterCacheAbstract, path: Path, future: Future) -> str | None
 
 def normal_form(notebook: NotebookNode) -> NotebookNode:
     """Return a copy of an executed notebook in the normal form."""
-    used = {cell.id for cell in notebook.cells if "id" in cell}
-    fresh = (name for n in range(1, 10_000) if (name := f"cell-{n:02d}") not in used)
-    seen: set[str] = set()
-    cells = []
-    for cell in notebook.cells:
-        name = cell.get("id")
-        if name is None or name in seen:
-            name = next(fresh)
-        seen.add(name)
-        cells.append(normal_cell(cell, name))
+    cells = [normal_cell(cell) for cell in with_kinds(notebook).cells]
     return NotebookNode(
         nbformat=4,
         nbformat_minor=5,
@@ -249,12 +251,106 @@ def normal_form(notebook: NotebookNode) -> NotebookNode:
     )
 
 
-def normal_cell(cell: NotebookNode, name: str) -> NotebookNode:
-    """Return a copy of a cell with the id ``name``, the book's metadata and text outputs only."""
+def with_kinds(notebook: NotebookNode) -> NotebookNode:
+    """Return a copy whose cells have the metadata of their kinds, and captions of their own.
+
+    JupyterLab and Colab do not show the caption in a figure's metadata, so a markdown cell below
+    the figure repeats it; the page leaves that cell out. Cells that hold nothing but a solution
+    are closed in JupyterLab.
+    """
+    old = [c for c in copy.deepcopy(notebook.cells) if CAPTION not in c.metadata.get("tags", [])]
+    give_ids(old)
+    cells: list[NotebookNode] = []
+    for cell in old:
+        cells.append(cell)
+        if cell.cell_type == "code":
+            fold(cell)
+            caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
+            if caption:
+                cells.append(caption_cell(cell.id, caption))
+    for cell, closed in zip(cells, in_solutions(cells), strict=True):
+        cell.metadata.pop("jupyter", None)
+        if closed:
+            wanted = CLOSED if cell.cell_type == "code" else {"source_hidden": True}
+            cell.metadata["jupyter"] = NotebookNode(wanted)
+    return NotebookNode({**notebook, "cells": cells})
+
+
+def give_ids(cells: list[NotebookNode]) -> None:
+    """Give cells without an id of their own the first free ones of cell-01, cell-02, …"""
+    used = {cell.id for cell in cells if "id" in cell}
+    fresh = (name for n in range(1, 10_000) if (name := f"cell-{n:02d}") not in used)
+    seen: set[str] = set()
+    for cell in cells:
+        if cell.get("id") in {None, *seen}:
+            cell["id"] = next(fresh)
+        seen.add(cell.id)
+
+
+def fold(cell: NotebookNode) -> None:
+    """Give a code cell the tags and the label of its kind, where its author left them out."""
+    tags = list(cell.metadata.get("tags", []))
+    settings = cell.metadata.get("mystnb", NotebookNode())
+    if kind_of(cell) is None and "figure" in settings and "hide-input" in tags:
+        tags.insert(0, "drawing")
+    kind = next((tag for tag in tags if tag in KINDS), None)
+    if kind is None:
+        return
+    if not set(tags) & set(HIDES):
+        tags.insert(tags.index(kind) + 1, KINDS[kind])
+    explores = re.search(r"figures\.(explorer|live)\(", cell.source)
+    labels = {
+        "drawing": "Code of the explorer" if explores else "Code of the figure",
+        "setup": "Set-up: imports",
+    }
+    if kind in labels:
+        settings.setdefault("code_prompt_show", labels[kind])
+    cell.metadata["tags"] = tags
+    cell.metadata["mystnb"] = settings
+
+
+def kind_of(cell: NotebookNode) -> str | None:
+    """Return the kind of a folded code cell, or None for code to learn from."""
+    return next((tag for tag in cell.metadata.get("tags", []) if tag in KINDS), None)
+
+
+def caption_cell(name: str, caption: str) -> NotebookNode:
+    """Return the markdown cell that repeats the caption of the figure of cell ``name``."""
+    return NotebookNode(
+        id=f"{name[:56]}-caption",
+        cell_type="markdown",
+        metadata=NotebookNode(tags=["remove-cell", CAPTION]),
+        source=f"**Figure.** {caption.strip()}",
+    )
+
+
+def in_solutions(cells: list[NotebookNode]) -> list[bool]:
+    """Tell for each cell whether it holds a part of a solution and nothing else."""
+    inside, answers = False, []
+    for cell in cells:
+        text = cell.source.strip() if cell.cell_type == "markdown" else ""
+        starts, ends = "{solution-start}" in text, "{solution-end}" in text
+        alone = inside
+        if starts and not inside:
+            alone = SOLUTION.match(text) is not None
+        if ends:  # an exercise that follows in the same cell must be seen
+            alone = alone and END_OF_SOLUTION.search(text) is not None
+            inside = False
+        elif starts:
+            inside = True
+        only = re.match(r"(:{3,}|`{3,})\{solution\} ", text)
+        if only and text.endswith(only[1]) and text.count("{solution}") == 1:
+            alone = "{exercise}" not in text
+        answers.append(alone)
+    return answers
+
+
+def normal_cell(cell: NotebookNode) -> NotebookNode:
+    """Return a copy of a cell with the book's metadata and text outputs only."""
     kept = {key: cell.metadata[key] for key in sorted(CELL_METADATA) if key in cell.metadata}
     metadata = {key: value for key, value in kept.items() if value or value is False}
     normal = NotebookNode(
-        id=name,
+        id=cell.id,
         cell_type=cell.cell_type,
         metadata=NotebookNode(metadata),
         source=cell.source,
@@ -291,7 +387,7 @@ def normal_outputs(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
 
 
 def is_picture(kind: str) -> bool:
-    """Tell whether a MIME type is an image (glued ones too), HTML beside its text, or a widget."""
+    """Tell whether a MIME type is an image, HTML (glued ones too) or a widget's view."""
     return "image/" in kind or kind.endswith("text/html") or kind == WIDGET_VIEW
 
 
@@ -376,6 +472,56 @@ def output_problems(notebook: NotebookNode) -> Iterator[str]:
             yield f"code cell {number} prints a path of this machine"
 
 
+def kind_problems(notebook: NotebookNode) -> Iterator[str]:
+    """Yield what in a chapter's code is not as its reader needs it (see CONTRIBUTING.md).
+
+    Solutions are folded as a whole: their code is held to nothing here but its width.
+    """
+    solutions = in_solutions(notebook.cells)
+    is_code = [cell.cell_type == "code" for cell in notebook.cells]
+    n_open = 0
+    for cell, solution, code in zip(notebook.cells, solutions, is_code, strict=True):
+        if not code:
+            continue
+        kind = kind_of(cell)
+        if kind is not None:
+            yield from fold_problems(cell, kind)
+            continue
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        wide = max(map(len, lines), default=0)
+        if wide > OPEN_WIDTH:
+            yield f"cell {cell.id} has a line of {wide} characters: at most {OPEN_WIDTH}"
+        if solution:
+            continue
+        n_open += 1
+        if re.search(r"^\s*assert\b", cell.source, re.MULTILINE):
+            yield f"cell {cell.id} is open and asserts: tag it check, or take the assertion out"
+        if set(cell.metadata.get("tags", [])) & set(HIDES):
+            yield f"cell {cell.id} is folded but of no kind: tag it check, drawing or setup"
+        if len(lines) > OPEN_LINES:
+            yield f"cell {cell.id} is open and has {len(lines)} lines: at most {OPEN_LINES}"
+    if n_open > OPEN_CELLS:
+        yield f"{n_open} cells of code to learn from: at most {OPEN_CELLS}"
+    if not is_code.index(True) > 0 or kind_of(notebook.cells[is_code.index(True)]) != "setup":
+        yield "the first code cell is not the set-up, below the chapter's question"
+
+
+def fold_problems(cell: NotebookNode, kind: str) -> Iterator[str]:
+    """Yield what is wrong with a folded cell: its label, its assertions, its caption."""
+    settings = cell.metadata.get("mystnb", {})
+    label = settings.get("code_prompt_show", "")
+    if not label.startswith(LABELS[kind]) or len(label) < len(LABELS[kind]) + 3:
+        yield f"cell {cell.id} ({kind}) has the label {label!r}: begin with {LABELS[kind]!r}"
+    if not set(cell.metadata["tags"]) & set(HIDES):
+        yield f"cell {cell.id} ({kind}) is not folded: tag it {KINDS[kind]}"
+    if kind == "check" and not re.search(r"\bassert", cell.source):
+        yield f"cell {cell.id} is a check and asserts nothing"
+    if kind == "drawing":
+        figure = settings.get("figure", {})
+        if not figure.get("caption") or not figure.get("name"):
+            yield f"cell {cell.id} is a drawing without caption and name in mystnb.figure"
+
+
 def output_text(output: NotebookNode) -> str:
     """Return an output's text, whatever its kind."""
     if output.output_type == "stream":
@@ -400,7 +546,7 @@ def run(paths: list[Path]) -> int:
 def write(paths: list[Path]) -> int:
     """Execute notebooks and write them in the normal form; return 1 if one fails."""
     for path in paths:
-        set_kernel(path)
+        prepare(path)
     if run(paths):
         return 1
     cache = get_cache(cache_path())
@@ -412,13 +558,16 @@ def write(paths: list[Path]) -> int:
     return check(paths)
 
 
-def set_kernel(path: Path) -> None:
-    """Give a notebook the book's kernel, by which the cache knows it, before it is executed."""
-    notebook = read(path)
-    kernel = NOTEBOOK_METADATA["kernelspec"]
-    if notebook.metadata.get("kernelspec") != kernel:
-        notebook.metadata["kernelspec"] = kernel
-        path.write_text(as_text(notebook), encoding="utf-8")
+def prepare(path: Path) -> None:
+    """Give a notebook the book's kernel and its cells their kinds before it is executed.
+
+    The cache knows a notebook by them.
+    """
+    notebook = with_kinds(read(path))
+    notebook.metadata["kernelspec"] = NOTEBOOK_METADATA["kernelspec"]
+    text = as_text(notebook)
+    if text != path.read_text(encoding="utf-8"):
+        path.write_text(text, encoding="utf-8")
 
 
 def check(paths: list[Path]) -> int:

@@ -1,16 +1,14 @@
 """The look of the book's figures and tables, shared drawing, and the explorer."""
 
 import html
-import io
-import itertools
 import re
-from urllib.parse import quote
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
 from overparam import _check
+from overparam.explorers import explorer as explorer
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; black comes last.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
@@ -162,87 +160,3 @@ def table(caption: str, columns: dict[str, list[str]]) -> Table:
     if len(set(lengths.values())) > 1 or not min(lengths.values()):
         raise ValueError(f"columns must be equally long and not empty, got lengths {lengths}")
     return Table(str(caption), {head: [str(cell) for cell in c] for head, c in cells.items()})
-
-
-def explorer(draw, alt, **values):
-    """Return a widget that shows `draw` for the values of one or two sliders.
-
-    Every frame is drawn beforehand and the sliders switch between frames on the reader's side,
-    so that the widget works on a page without a kernel as well as in JupyterLab.
-
-    Parameters
-    ----------
-    draw : callable
-        Called with one keyword for each slider; draws a new matplotlib figure.
-    alt : str or callable
-        What one sees, as a format string or function of the same keywords.
-    **values : sequence
-        The slider's positions, by the name of the keyword (underscores are shown as spaces).
-
-    Returns
-    -------
-    ipywidgets.VBox
-    """
-    import ipywidgets
-
-    if not values or len(values) > 2 or any(len(options) == 0 for options in values.values()):
-        raise ValueError(f"explorer takes one or two lists of slider positions, got {values!r:.80}")
-    describe = alt if callable(alt) else alt.format
-
-    def frame(setting):
-        uri = _data_uri(draw, setting)
-        return ipywidgets.HTML(
-            f'<img class="explorer-frame" alt="{describe(**setting)}" src="{uri}">'
-        )
-
-    names, positions = list(values), list(values.values())
-    frames = [
-        frame(dict(zip(names, setting, strict=True))) for setting in itertools.product(*positions)
-    ]
-    sliders = [_slider(name, options) for name, options in values.items()]
-    inner = len(positions[-1])
-    stacks = [_stack(frames[i : i + inner], sliders[-1]) for i in range(0, len(frames), inner)]
-    shown = stacks[0] if len(sliders) == 1 else _stack(stacks, sliders[0])
-    return ipywidgets.VBox([*sliders, shown])
-
-
-def _slider(name, options):
-    import ipywidgets
-
-    labels = [option if isinstance(option, str) else f"{option:g}" for option in options]
-    return ipywidgets.SelectionSlider(
-        options=[(label, index) for index, label in enumerate(labels)],
-        description=name.replace("_", " "),
-        style={"description_width": "initial"},
-        layout={"width": "100%", "max_width": "32rem"},
-    )
-
-
-def _stack(children, slider):
-    import ipywidgets
-
-    stack = ipywidgets.Stack(children=children, selected_index=0)
-    ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
-    return stack
-
-
-def _data_uri(draw, setting):
-    """Draw one frame and return it as the address of an SVG image."""
-    before = set(plt.get_fignums())
-    draw(**setting)
-    fig = plt.gcf()
-    buffer = io.StringIO()
-    fig.savefig(buffer, format="svg", metadata={"Date": None})
-    for number in set(plt.get_fignums()) - before:
-        plt.close(number)
-    return "data:image/svg+xml," + quote(_shortened(buffer.getvalue()), safe=" /:;,=<>()'!*+?@")
-
-
-def _shortened(svg):
-    """Leave out of an SVG what does not show: a page holds some thirty of them."""
-    svg = re.sub(
-        r"<metadata>.*?</metadata>|<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S
-    )
-    # Positions to hundredths of a point; the scale of the letters must stay as it is.
-    svg = re.sub(r"(?<!scale\(0)(\.\d\d)\d+", r"\1", svg)
-    return re.sub(r"\s+", " ", svg).replace("> <", "><").replace('"', "'").strip()

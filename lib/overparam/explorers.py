@@ -1,0 +1,222 @@
+"""Explorers: pictures that follow a slider, on a page without a kernel as well as in JupyterLab.
+
+Chapters call them by `figures.explorer`; what moves them on a page is book/_static/explorer.js.
+"""
+
+import html
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import matplotlib.pyplot as plt
+
+LIMIT = 500_000  # characters that one explorer may add to a page
+
+
+class Explorer:
+    """Frames drawn beforehand, one for each position of one or two sliders.
+
+    A page shows `text/html`: the first picture, native sliders, and the other frames as data.
+    A live notebook prefers the widget, which shows the same.
+    """
+
+    def __init__(self, frames, descriptions, sliders):
+        self.frames = frames  # SVG texts; the last slider runs fastest
+        self.descriptions = descriptions
+        self.sliders = sliders
+        self.first = 0
+        for slider in sliders:
+            self.first = self.first * len(slider.values) + slider.start
+
+    def __repr__(self) -> str:
+        ranges = ", ".join(f"{s.name} {s.values[0]} to {s.values[-1]}" for s in self.sliders)
+        return f"Explorer of {len(self.frames)} frames: {ranges}"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        try:
+            view = self.widget()._repr_mimebundle_()
+        except ImportError:  # a page does not need the widgets
+            view = {}
+        return {**view, "text/plain": repr(self), "text/html": self.html()}
+
+    def html(self) -> str:
+        """Return the explorer as HTML; without the script it is its first picture."""
+        parts: dict[str, int] = {}  # what frames have in common is kept once
+        rows = [
+            [parts.setdefault(part, len(parts)) for part in frame.split("><")]
+            for frame in self.frames
+        ]
+        data = {"first": self.first, "alt": self.descriptions, "parts": list(parts), "frames": rows}
+        packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", r"<\/")
+        text = (
+            '<div class="explorer">'
+            f'<div class="explorer-sliders">{"".join(s.html() for s in self.sliders)}</div>'
+            f"{self._image(self.first)}"
+            f'<script type="application/json">{packed}</script></div>'
+        )
+        if len(text) > LIMIT:
+            raise ValueError(
+                f"the explorer weighs {len(text) // 1000} kB, more than {LIMIT // 1000}: draw "
+                "fewer points a curve or fewer frames, or rasterize filled plots"
+            )
+        return text
+
+    def widget(self):
+        """Return the explorer as a widget for a live kernel."""
+        import ipywidgets
+
+        frames = [ipywidgets.HTML(self._image(i)) for i in range(len(self.frames))]
+        sliders = [slider.widget() for slider in self.sliders]
+        for slider, row in zip(reversed(self.sliders), reversed(sliders), strict=True):
+            inner = len(slider.values)
+            frames = [
+                _stack(frames[i : i + inner], row, slider.start)
+                for i in range(0, len(frames), inner)
+            ]
+        return ipywidgets.VBox([*sliders, *frames])
+
+    def _image(self, index: int) -> str:
+        svg = quote(self.frames[index], safe=" /:;,=<>()'!*+?@")
+        alt = html.escape(self.descriptions[index])
+        return f'<img class="explorer-frame" alt="{alt}" src="data:image/svg+xml,{svg}">'
+
+
+class Slider:
+    """One slider: its name in words, the texts of its positions with their unit, its start."""
+
+    def __init__(self, name: str, label: str, values: Sequence[Any], start: Any):
+        words, unit = re.fullmatch(r"(.*?)(?: \(([^()]*)\))?", label).groups()
+        unit = f" {unit}" if unit else ""
+        self.name = words
+        texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
+        self.values = [text.replace("-", "−") + unit for text in texts]
+        if start is not None and start not in values:
+            raise ValueError(f"start of {name} must be one of its positions {values!r:.80}")
+        self.start = 0 if start is None else list(values).index(start)
+
+    def html(self) -> str:
+        """Return a native range input, asleep until the script of the page wakes it."""
+        name, value = html.escape(self.name), html.escape(self.values[self.start])
+        values = html.escape(json.dumps(self.values, ensure_ascii=False))
+        return (
+            f'<label><span class="explorer-name">{name}</span>'
+            f'<input type="range" min="0" max="{len(self.values) - 1}" value="{self.start}" '
+            f'aria-label="{name}" aria-valuetext="{value}" data-values="{values}" disabled>'
+            f'<span class="explorer-value" aria-hidden="true">{value}</span></label>'
+        )
+
+    def widget(self):
+        """Return the slider as a widget."""
+        import ipywidgets
+
+        return ipywidgets.SelectionSlider(
+            options=[(text, index) for index, text in enumerate(self.values)],
+            value=self.start,
+            description=self.name,
+            style={"description_width": "initial"},
+            layout={"width": "100%", "max_width": "32rem"},
+        )
+
+
+def explorer(
+    draw: Callable[..., Any],
+    alt: str | Callable[..., str],
+    start: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    **positions: Sequence[Any],
+) -> Explorer:
+    """Return pictures that follow one or two sliders, drawn beforehand for every position.
+
+    Parameters
+    ----------
+    draw : callable
+        Called with one keyword for each slider; draws a new matplotlib figure.
+    alt : str or callable
+        What one sees, as a format string or function of the same keywords; says each frame's own.
+    start : dict, optional
+        The position shown first, by slider; the first of its list by default.
+    labels : dict, optional
+        The words before each slider, as `"step size"` or, with a unit, `"time (s)"`; by default
+        the keyword with spaces for underscores.
+    **positions : sequence
+        The slider's positions, by the name of the keyword: numbers or words.
+
+    Returns
+    -------
+    Explorer
+        Shown by a notebook's cell whose last expression it is.
+
+    Raises
+    ------
+    ValueError
+        If there are no positions or more than two lists of them, if `start` or `labels` names no
+        slider or `start` no position, or (when shown) if the frames weigh more than 500 kB.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> def draw(power):
+    ...     fig, ax = plt.subplots()
+    ...     ax.plot([0, 1, 2], [0, 1, 2**power])
+    >>> explorer(draw, "A curve of power {power}", start={"power": 2}, power=[1, 2, 3])
+    Explorer of 3 frames: power 1 to 3
+    """
+    if start is not None and not isinstance(start, Mapping):
+        # Until every chapter is rewritten: some have a slider of this name.
+        positions, start = {"start": start, **positions}, None
+    if not positions or len(positions) > 2 or any(len(p) == 0 for p in positions.values()):
+        raise ValueError(
+            f"explorer takes one or two lists of slider positions, got {positions!r:.80}"
+        )
+    start, labels = start or {}, labels or {}
+    for argument, given in (("start", start), ("labels", labels)):
+        if unknown := sorted(set(given) - set(positions)):
+            raise ValueError(f"{argument} names {unknown[0]!r}, which is no slider: {[*positions]}")
+    sliders = [
+        Slider(name, labels.get(name, name.replace("_", " ")), values, start.get(name))
+        for name, values in positions.items()
+    ]
+    settings = [
+        dict(zip(positions, setting, strict=True))
+        for setting in itertools.product(*positions.values())
+    ]
+    describe = alt if callable(alt) else alt.format
+    return Explorer(
+        [_frame(draw, setting) for setting in settings],
+        [describe(**setting) for setting in settings],
+        sliders,
+    )
+
+
+def _stack(children, slider, start):
+    import ipywidgets
+
+    stack = ipywidgets.Stack(children=children, selected_index=start)
+    ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
+    return stack
+
+
+def _frame(draw, setting):
+    """Draw one frame and return it as the text of an SVG image."""
+    before = set(plt.get_fignums())
+    draw(**setting)
+    fig = plt.gcf()
+    buffer = io.StringIO()
+    fig.savefig(buffer, format="svg", metadata={"Date": None})
+    for number in set(plt.get_fignums()) - before:
+        plt.close(number)
+    return _shortened(buffer.getvalue())
+
+
+def _shortened(svg):
+    """Leave out of an SVG what does not show: a page holds some thirty of them."""
+    svg = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S
+    )
+    # Positions to hundredths of a point; the scale of the letters must stay as it is.
+    svg = re.sub(r"(?<!scale\(0)(\.\d\d)\d+", r"\1", svg)
+    return re.sub(r"\s+", " ", svg).replace("> <", "><").replace('"', "'").strip()
