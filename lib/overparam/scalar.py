@@ -1,100 +1,208 @@
-r"""Two weights for one number: :math:`L(u,v)=f(uv)` (chapter "Two weights for one number").
+r"""Two weights for one number: the loss :math:`\mathcal L(u,v)=f(uv)`.
 
-Letters: x = uv is the product, :math:`\lambda_0=u^2-v^2` the imbalance (`imbalance`),
-:math:`S=\sqrt{\lambda_0^2+4y^2}`.
+Letters as in the chapter "Two weights for one number": x = uv is the product,
+:math:`\lambda_0=u^2-v^2` the imbalance (`imbalance`), y the target,
+:math:`S=\sqrt{\lambda_0^2+4y^2}` and :math:`R_0=\sqrt{\lambda_0^2+4x_0^2}`.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from overparam import _check
 
 
-def closed_form(t, y, x0, imbalance):
+def closed_form(
+    t: ArrayLike, y: ArrayLike, x0: ArrayLike, imbalance: ArrayLike
+) -> NDArray[np.float64]:
     r"""Return x(t) = u(t)v(t) for the gradient flow of :math:`\tfrac12(y-uv)^2`.
 
-    The solution of :math:`\dot x=(y-x)\sqrt{\lambda_0^2+4x^2}`, :math:`x(0)=x_0`
-    (Mallada 2023, "Convergence Rate of Overparametrized GF"), for every y, x0 and
-    imbalance: also where the talk's formula divides by zero, namely imbalance zero with
-    :math:`x_0y\le0` (the flow ends in the saddle 0) and y = 0.
+    The solution :math:`x=y+(x_0-y)/(1+I)` of :math:`\dot x=(y-x)\sqrt{\lambda_0^2+4x^2}`, where
+    :math:`I(t)=R_0\sinh(St)/S+(\lambda_0^2+4x_0y)(\cosh(St)-1)/S^2`, for every y, x0 and
+    imbalance: starts that end in the saddle, and y = 0, included.
 
     Parameters
     ----------
-    t : array_like, not negative
+    t : array_like
+        Times, not negative.
     y, x0, imbalance : array_like
-        Target, start of the product, :math:`u_0^2-v_0^2`; all broadcast against t.
+        Target, start of the product, :math:`u_0^2-v_0^2`. All four broadcast.
 
     Returns
     -------
-    ndarray or float
+    ndarray
+        x(t), of the common shape. Time is in units of 1/y: closed_form(t/s, s y, s x0,
+        s imbalance) is s closed_form(t, y, x0, imbalance).
+
+    Raises
+    ------
+    ValueError
+        If an argument is not finite or a time is negative.
+
+    Notes
+    -----
+    Theorem "Closed form" of the chapter; another form of it stands in Mallada 2023,
+    "Convergence Rate of Overparametrized GF".
+
+    Examples
+    --------
+    >>> [round(float(x), 4) for x in closed_form([0, 1, 4], y=1.0, x0=0.0, imbalance=1.0)]
+    [0.0, 0.7378, 0.9996]
     """
     t = _check.finite_array("t", t)
     if np.any(t < 0):
-        raise ValueError(f"t must not be negative, got {t.min():g}")
+        raise ValueError(f"t must not be negative, got {t.min():g}; the flow starts at t = 0")
     y = _check.finite_array("y", y)
     x0 = _check.finite_array("x0", x0)
     imbalance = _check.finite_array("imbalance", imbalance)
-    # x = (z - z~)/4 with z = (u + v)^2 for target y and z~ = (u - v)^2 for target -y.
-    return (_square(t, y, x0, imbalance) - _square(t, -y, -x0, imbalance)) / 4
+    # In units of the largest of the three nothing overflows, however large or small they are.
+    unit = np.maximum(np.maximum(np.abs(y), np.abs(x0)), np.abs(imbalance))
+    unit = np.where(unit > 0, unit, 1.0)
+    with np.errstate(over="ignore"):
+        growth = _growth(np.minimum(unit * t, 1e300), y / unit, x0 / unit, imbalance / unit)
+    with np.errstate(divide="ignore", over="ignore"):
+        x = x0 / (1 + growth) + y / (1 + 1 / growth)
+    # Balanced and of the wrong sign the two terms cancel; their sum is known (the saddle).
+    into_saddle = (imbalance == 0) & (np.sign(x0) * np.sign(y) < 0)
+    with np.errstate(over="ignore"):
+        return np.where(into_saddle, x0 * np.exp(-2 * np.abs(y) * t) / (1 + growth), x)
 
 
-def _square(t, y, x0, imbalance):
-    """Return z(t) = (u + v)², which solves the Riccati equation z' = 2yz - (z² - λ0²)/2.
+def _growth(t, y, x0, imbalance):
+    r"""Return I(t), by which the error has shrunk: :math:`y-x=(y-x_0)/(1+I)`.
 
-    All terms below are sums of positive numbers, so that nothing cancels and nothing overflows.
+    With the angle :math:`\phi` between :math:`(\lambda_0,2x_0)` and :math:`(\lambda_0,2y)`,
+    :math:`I=\frac{R_0}{2S}[(1+\cos\phi)(e^{St}-1)+(1-\cos\phi)(1-e^{-St})]`: a sum of positive
+    numbers. The first factor is kept as a logarithm, since it may be tiny and the second huge.
     """
-    S = np.hypot(imbalance, 2 * y)
-    decay = np.exp(-S * t)
-    plus, minus = _sum(S, 2 * y, imbalance), _sum(S, -2 * y, imbalance)  # S ± 2y
-    z0 = _sum(np.hypot(imbalance, 2 * x0), 2 * x0, imbalance)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        elapsed = np.where(S > 0, -np.expm1(-S * t) / S, t)
-        up = np.where(S > 0, (plus + minus * decay) / S, 2.0)
-        down = np.where(S > 0, (minus + plus * decay) / S, 2.0)
-        z = (z0 * up + imbalance**2 * elapsed) / (down + z0 * elapsed)
-    return np.where((z0 == 0) & (imbalance == 0), 0.0, z)  # u + v = 0 is invariant
+    start, end = np.hypot(imbalance, 2 * x0), np.hypot(imbalance, 2 * y)
+    both = np.where(start * end > 0, start * end, 1.0)
+    cosine = (imbalance**2 + 4 * x0 * y) / both
+    sine = 2 * imbalance * (y - x0) / both
+    with np.errstate(divide="ignore", over="ignore"):
+        log_plus = np.where(
+            cosine >= 0,
+            np.log1p(np.maximum(cosine, 0.0)),
+            2 * np.log(np.abs(sine)) - np.log1p(np.maximum(-cosine, 0.0)),
+        )
+        minus = np.where(cosine <= 0, 1 - cosine, sine**2 / (1 + np.maximum(cosine, 0.0)))
+        elapsed = -np.expm1(-end * t) / np.where(end > 0, end, 1.0)
+        growth = start / 2 * elapsed * (np.exp(log_plus + end * t) + minus)
+    return np.where(end > 0, growth, start * t)
 
 
-def _sum(root, a, b):
-    """Return root + a, where root = hypot(a, b), without cancellation for negative a."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(a >= 0, root + a, np.where(b == 0, 0.0, b**2 / (root - a)))
+def margin(y: ArrayLike, x0: ArrayLike, condition: float = 1.0) -> NDArray[np.float64]:
+    r"""Return :math:`[\,|y|-\sqrt{K/\mu}\,|y-x_0|\,]_+`, below which |uv| never falls.
 
+    Parameters
+    ----------
+    y, x0 : array_like
+        Minimizer of f and start of the product; they broadcast.
+    condition : float
+        The condition number :math:`K/\mu\ge1` of f. For scalars 1 is enough, because uv moves
+        monotonically; matrices need the true one.
 
-def margin(y, x0, condition=1.0):
-    r"""Return :math:`[\,|y|-\sqrt{\kappa}\,|y-x_0|\,]_+`, below which |uv| never falls.
+    Returns
+    -------
+    ndarray
+        In the units of y.
 
-    `condition` is :math:`\kappa=K/\mu` of the loss; for scalars 1 is enough, because uv moves
-    monotonically (Mallada 2023, "Margin"; Mallada 2022, "Margin").
+    Raises
+    ------
+    ValueError
+        If an argument is not finite or `condition` is less than 1.
+
+    Notes
+    -----
+    Mallada 2023, "Margin"; Mallada 2022, "Margin".
+
+    Examples
+    --------
+    >>> float(margin(y=2.0, x0=1.5)), float(margin(y=2.0, x0=-1.0))
+    (1.5, 0.0)
     """
     y, x0 = _check.finite_array("y", y), _check.finite_array("x0", x0)
     condition = _check.number("condition", condition, 1)
     return np.maximum(np.abs(y) - np.sqrt(condition) * np.abs(y - x0), 0.0)
 
 
-def rate_bound(imbalance, margin, pl_constant=2.0):
+def rate_bound(
+    imbalance: ArrayLike, margin: ArrayLike, pl_constant: float = 2.0
+) -> NDArray[np.float64]:
     r"""Return :math:`\gamma\sqrt{\lambda_0^2+4\,\mathrm{margin}^2}`, a rate of decay of the loss.
 
-    :math:`L(t)-L^*\le e^{-rt}(L(0)-L^*)` with this r. The error :math:`|x-y|` of the squared
-    loss decays at half of it. The default :math:`\gamma=2` is that of :math:`\tfrac12(y-x)^2`;
-    without the ½ it is 4 (Mallada 2022, "Scalar dynamics").
+    :math:`\mathcal L(t)-\mathcal L^*\le e^{-rt}(\mathcal L(0)-\mathcal L^*)` with this r. The
+    error :math:`|x-y|` of the squared loss decays at half of it.
+
+    Parameters
+    ----------
+    imbalance, margin : array_like
+        :math:`\lambda_0` and the `margin` of the start; they broadcast.
+    pl_constant : float
+        :math:`\gamma` of f: 2 for :math:`\tfrac12(y-x)^2`, 4 without the ½, and
+        :math:`2\mu` for a :math:`\mu`-strongly convex f.
+
+    Returns
+    -------
+    ndarray
+        A rate, in units of 1/t.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not finite, `margin` is negative or `pl_constant` is not positive.
+
+    Notes
+    -----
+    Mallada 2022, "Scalar dynamics"; the theorem on imbalance and margin of the chapter.
+
+    Examples
+    --------
+    >>> float(rate_bound(imbalance=3.0, margin=2.0))
+    10.0
     """
     imbalance = _check.finite_array("imbalance", imbalance)
     margin = _check.finite_array("margin", margin)
     if np.any(margin < 0):
-        raise ValueError(f"margin must not be negative, got {margin.min():g}")
+        raise ValueError(
+            f"margin must not be negative, got {margin.min():g}; `scalar.margin` returns it"
+        )
     pl_constant = _check.number("pl_constant", pl_constant, 0, strict=True)
     return pl_constant * np.hypot(imbalance, 2 * margin)
 
 
-def weights_from(product, imbalance):
-    r"""Return (u, v) with uv = `product`, :math:`u^2-v^2` = `imbalance` and :math:`u\ge0`.
+def weights_from(
+    product: ArrayLike, imbalance: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    r"""Return (u, v) with uv = `product` and :math:`u^2-v^2` = `imbalance`.
 
-    :math:`u^2,v^2=\tfrac12(\pm\lambda_0+\sqrt{\lambda_0^2+4x^2})` (Mallada 2022,
-    "Rate bound"). The only other pair is (-u, -v); for u = 0, v is positive.
+    Parameters
+    ----------
+    product, imbalance : array_like
+        They broadcast.
+
+    Returns
+    -------
+    u, v : ndarray
+        The pair with :math:`u\ge0`, and :math:`v\ge0` if the product is zero; (-u, -v) is the
+        other one, and for product zero so are the two pairs with one sign changed.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not finite.
+
+    Examples
+    --------
+    >>> u, v = weights_from(product=2.0, imbalance=3.0)
+    >>> float(u), float(v)
+    (2.0, 1.0)
     """
     x = _check.finite_array("product", product)
     imbalance = _check.finite_array("imbalance", imbalance)
-    root = np.hypot(imbalance, 2 * x)
-    u = np.sqrt(_sum(root, imbalance, 2 * x) / 2)
-    v = np.sqrt(_sum(root, -imbalance, 2 * x) / 2)
-    return u, np.where(x < 0, -v, v)
+    # The larger weight is a root of a sum; the other is the product over it: nothing cancels.
+    # With the ½ inside hypot, numbers up to the largest are taken.
+    larger = np.sqrt(np.abs(imbalance) / 2 + np.hypot(imbalance / 2, x))
+    smaller = x / np.where(larger > 0, larger, 1.0)
+    u = np.where(imbalance >= 0, larger, np.abs(smaller))
+    v = np.where(imbalance >= 0, smaller, np.copysign(larger, x + 0.0))
+    return u, v
