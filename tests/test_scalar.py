@@ -217,3 +217,88 @@ def test_pl_function_that_is_not_convex():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# The closed form: from every start, at every scale
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_the_error_shrinks_by_the_growing_weight(y, x0, imbalance):
+    """y - x = (y - x0)/(1 + I) with I from hyperbolic functions, and I'' is linear in I."""
+    S, R, t = np.hypot(imbalance, 2 * y), np.hypot(imbalance, 2 * x0), np.array([0.3, 1.0, 1.7])
+    assume(S > 1e-3)
+    q = imbalance**2 + 4 * x0 * y
+    growth = R * np.sinh(S * t) / S + q * (np.cosh(S * t) - 1) / S**2
+    expected = y + (x0 - y) / (1 + growth)
+    assert np.allclose(
+        scalar.closed_form(t, y, x0, imbalance), expected, rtol=1e-7, atol=1e-7 * (abs(x0) + abs(y))
+    )
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+@example(0.0, 0.0, 0.0)
+@example(2.0, 0.0, 0.0)
+@example(-2.0, 1.0, 0.0)
+@example(-2.0, 1.0, 1e-6)
+@example(-2.0, -1.0, 0.0)
+@example(0.0, -1.0, 0.0)
+def test_the_flow_ends_at_the_target_but_for_balanced_starts_of_the_wrong_sign(y, x0, imbalance):
+    stuck = imbalance == 0 and y != 0 and x0 * y <= 0
+    end = scalar.closed_form(1e9, y, x0, imbalance)
+    assert end == pytest.approx(0.0 if stuck else y, abs=1e-7)
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_the_rate_and_its_constant(y, x0, imbalance):
+    S, R = np.hypot(imbalance, 2 * y), np.hypot(imbalance, 2 * x0)
+    total = R * S + imbalance**2 + 4 * x0 * y
+    assume(S > 0.1 and abs(x0 - y) > 0.01 and total > 0.01 * S**2)
+    gap = scalar.closed_form(16 / S, y, x0, imbalance) - y
+    leading = (x0 - y) * 2 * S**2 / total * np.exp(-16)
+    assert gap == pytest.approx(leading, rel=0.02, abs=1e-12)
+
+
+def test_nothing_cancels_far_from_balance_and_nothing_overflows():
+    assert scalar.closed_form(0.0, 1.0, 1e-3, 1e12) == 1e-3
+    # At rest for 1e-13, then x moves with velocity (y - x0) * 1e12.
+    moved = scalar.closed_form(1e-13, 1.0, 1e-3, 1e12)
+    assert moved == pytest.approx(1 - (1 - 1e-3) * np.exp(-0.1), rel=1e-12)
+    x = scalar.closed_form([0.0, 1e-200, 1.0], 1e200, 5e199, 1e200)
+    assert np.allclose(x / 1e200, [0.5, scalar.closed_form(1.0, 1.0, 0.5, 1.0), 1.0], rtol=1e-12)
+
+
+def test_an_imbalance_that_underflows_when_squared_still_leaves_the_saddle():
+    """Half of y = 1 is reached from x0 = -1.5 at I = 4: (R0 S + q) exp(2t)/8 + 1.5 = 4."""
+    log_sum = 2 * np.log(1e-200) + np.log(2.5**2 / (2 * 1.5))  # of R0 S + q
+    half = (np.log(8 * 2.5) - log_sum) / 2
+    assert scalar.closed_form(half, 1.0, -1.5, 1e-200) == pytest.approx(0.5, rel=1e-9)
+    assert scalar.closed_form(half, 1.0, -1.5, 2e-200) > 0.6
+
+
+@given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from([1e-250, 1e-8, 1e8, 1e250]))
+def test_the_closed_form_has_units(y, x0, imbalance, scale):
+    t = np.array([0.0, 0.4, 2.0])
+    x = scalar.closed_form(t, y, x0, imbalance)
+    scaled = scalar.closed_form(t / scale, scale * y, scale * x0, scale * imbalance)
+    assert np.allclose(scaled / scale, x, rtol=1e-9, atol=1e-9 * (abs(y) + abs(x0)))
+    u, v = scalar.weights_from(x0, imbalance)
+    u_scaled, v_scaled = scalar.weights_from(scale * x0, scale * imbalance)
+    assert np.allclose([u_scaled, v_scaled], np.sqrt(scale) * np.array([u, v]), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_stable_manifold_for_both_signs_of_the_target(sign):
+    """On u = -sign v the flow ends at the origin, beside it at a minimum."""
+    for offset, limit in ((0.0, 0.0), (1e-3, sign)):
+        path = gradient_flow(pull(float(sign)), [0.7, -sign * 0.7 + offset], 30.0)
+        assert path.final.prod() == pytest.approx(limit, abs=1e-5)
+
+
+def test_pl_constants_are_attained_at_the_last_singular_vector():
+    """And not by random draws, which stay six times above: the regression of the chapter."""
+    rng = np.random.default_rng(1)
+    wide = rng.standard_normal((3, 5))
+    loss = losses.regression(wide, rng.standard_normal((3, 2)))
+    last = 1e7 * np.linalg.svd(wide, full_matrices=False)[2][-1][:, None] * [1.0, 0.0]
+    ratio = np.sum(loss.gradient(last) ** 2) / (loss.value(last) - loss.minimum)
+    assert ratio == pytest.approx(loss.pl_constant, rel=1e-5)

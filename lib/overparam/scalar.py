@@ -86,8 +86,8 @@ def _growth(t, y, x0, imbalance):
         )
         minus = np.where(cosine <= 0, 1 - cosine, sine**2 / (1 + np.maximum(cosine, 0.0)))
         elapsed = -np.expm1(-end * t) / np.where(end > 0, end, 1.0)
-        growth = start / 2 * elapsed * (np.exp(log_plus + end * t) + minus)
-    return np.where(end > 0, growth, start * t)
+        growth = np.exp(np.log(start / 2) + log_plus + end * t) + start / 2 * minus
+    return np.where(end > 0, growth * elapsed, start * t)
 
 
 def margin(y: ArrayLike, x0: ArrayLike, condition: float = 1.0) -> NDArray[np.float64]:
