@@ -9,7 +9,7 @@ from scipy.stats import norm
 from overparam import descent, flow, losses, networks, preconditioner, rates
 
 SEEDS = st.integers(0, 2**32 - 1)
-DRAWS = 2000  # for each bound of the chapter
+DRAWS = 1000  # for each bound of the chapter
 
 
 def random_shape(rng):
@@ -142,6 +142,57 @@ def test_which_critical_points_have_negative_curvature(seed):
         assert found > -1e-9  # a best approximation of its rank: the Hessian misses the way out
 
 
+def least_curvature(layers, target):
+    G = networks.product(layers) - target
+    gradients = networks.gradients(layers, lambda _: G)
+    assert max(np.abs(g).max() for g in gradients) < 1e-9  # a critical point
+    return np.linalg.eigvalsh(descent.hessian(layers, G))[0]
+
+
+def critical_layers(rng, depth, S, sigma):
+    """Critical layers of diag(sigma) with the product of S, far from balanced where they may be.
+
+    The kept modes pass through all layers; one layer in the middle is invertible on the rest.
+    """
+    size, extra = len(sigma), 2
+    layers = []
+    for l in range(depth):
+        shape = (size if l == 0 else size + extra, size if l == depth - 1 else size + extra)
+        layers.append(np.zeros(shape))
+        layers[-1][S, S] = sigma[S] ** (1 / depth)
+    if depth > 2:
+        free = [i for i in range(size + extra) if i not in S]
+        layers[1 + rng.integers(depth - 2)][np.ix_(free, free)] = np.diag(
+            rng.uniform(0.5, 2, len(free))
+        )
+    for l in range(depth - 1):  # change the basis of each hidden space
+        A = np.eye(size + extra) + 0.2 * rng.standard_normal((size + extra,) * 2)
+        layers[l], layers[l + 1] = layers[l] @ A, np.linalg.solve(A, layers[l + 1])
+    return layers
+
+
+@given(SEEDS)
+@settings(max_examples=60)
+def test_every_critical_point_has_a_product_of_kept_modes(seed):
+    rng = np.random.default_rng(seed)
+    depth, sigma = int(rng.integers(2, 5)), np.sort(rng.uniform(0.3, 3.0, 3))[::-1]
+    S = np.array([s for s in range(3) if rng.random() < 0.5], dtype=int)
+    layers = critical_layers(rng, depth, S, sigma)
+    target = np.diag(sigma)
+    assert np.allclose(networks.product(layers), np.diag(np.isin(range(3), S) * sigma))
+    found = least_curvature(layers, target)
+    if len(S) < 3 and (depth == 2 or list(S) != list(range(len(S)))):
+        assert found < -1e-6  # strict, however unbalanced
+    W = networks.product(layers)  # the two equations from which the proof starts
+    assert np.allclose(W.T @ W, W.T @ target) and np.allclose(W @ W.T, target @ W.T)
+
+
+def test_an_unbalanced_saddle_at_the_origin_is_strict():
+    layers, target = [np.zeros((2, 2)), np.eye(2), np.zeros((2, 2))], np.diag([3.0, 1.0])
+    assert np.isclose(least_curvature(layers, target), -3)
+    assert abs(least_curvature([np.zeros((2, 2))] * 3, target)) < 1e-12
+
+
 def test_diagonal_saddle_away_from_the_origin_is_not_strict():
     root = 3 ** (1 / 3)
     layers, target = [np.diag([root, 0, 0])] * 3, np.diag([3.0, 2.0, 1.0])
@@ -272,7 +323,7 @@ def test_operator_is_bounded_below_by_product_and_layers():
         if descent.balancedness(layers, ord=2) <= c**2 / (2 * N**3 * M ** (2 * N - 2)):
             second += 1
             assert least >= (1 - 1 / (2 * N)) * c ** (2 - 2 / N) * (1 - 1e-9)
-    assert second > 400
+    assert second > 200
 
 
 @given(SEEDS)
@@ -445,6 +496,38 @@ def test_descent_has_the_rate_of_balanced_flow():
         assert decreases(layers, target, step, 2)[0].min() >= rate * (1 - 1e-6) - 1e-14
 
 
+@pytest.mark.parametrize("N", [2, 3, 4, 6])
+def test_proved_numbers_are_within_a_stated_factor(N):
+    """Next to the target 1 the true rate is 2(N + 1) times the proved one and the longest step
+    4 (1 + 1/N)^(N-1) < 4e times the proved one; both factors are seen."""
+    target, W0 = np.array([[1.0]]), np.array([[1.0 + 1e-7]])
+    layers = networks.balanced(W0, [1] * (N - 1))
+    step = descent.proved_step(target, W0, N)
+    short = 1e-3 * step
+    found = decreases(layers, target, short, 1)[0][0]
+    ratio = found / descent.proved_rate(target, W0, N, short)
+    assert ratio == pytest.approx(2 * (N + 1), rel=1e-3)
+    longest = 4 * (1 + 1 / N) ** (N - 1)
+    for factor in (0.98, 1.02):
+        falls = decreases(layers, target, factor * longest * step, 40)[0]
+        assert (falls.min() > 0) == (factor < 1)
+    # the imbalance that is allowed, against that at which lemma and theorem part: M² is reached
+    allowed = descent.proved_balancedness(target, W0, N)
+    bound = descent.layer_bound(1.0, 2 * allowed, N) ** 2
+    assert bound == pytest.approx(1 + (N - 1) / N**2, rel=1e-6) and bound <= 1 + 1 / N
+
+
+def test_rate_of_balanced_flow_is_within_a_factor_of_two_depths():
+    """On vectors the slowest direction has the rate 2 c^(2-2/N) of the flow: twice the promise."""
+    for N in (2, 3):
+        target, W0 = np.array([[1.0, 0.0]]), np.array([[1.0, 1e-7]])
+        c = descent.deficiency_margin(target, W0)
+        step = 1e-3 * descent.guaranteed_step(c, 1.0, N)
+        layers = networks.balanced(W0, [1] * (N - 1))
+        found = decreases(layers, target, 1e4 * step, 1)[0][0] / 1e4
+        assert found / descent.guaranteed_rate(c, N, step) == pytest.approx(2, rel=0.05)
+
+
 def test_a_whole_run_is_as_short_as_promised():
     target, W0 = np.array([[1.0]]), np.array([[0.9]])
     for N in (2, 3):
@@ -477,14 +560,24 @@ def test_quoted_constants_follow_from_the_proof():
         M = np.sqrt(1 + 1 / N) * (np.linalg.norm(target, 2) + error) ** (1 / N)
         balance = c**2 / (4 * N**3 * M ** (2 * N - 2))
         drift = c ** (4 - 2 / N) / (4 * N**3 * M ** (4 * N - 4) * error**2)
-        assert descent.guaranteed_balancedness(c, size, N) * 256 / 44 <= balance
+        assert descent.guaranteed_balancedness(c, size, N) <= balance
         assert balance <= descent.proved_balancedness(target, W0, N)
         step = descent.guaranteed_step(c, size, N)
-        assert step * 6144 / 473 <= min(descent.proved_step(target, W0, N), drift)
+        assert step <= min(descent.proved_step(target, W0, N), drift)
 
 
 @given(st.floats(0.01, 1), st.floats(1, 10), st.integers(2, 8), st.floats(0.1, 10))
 def test_scaling_laws(c, size, N, s):
+    assert np.isclose(
+        descent.guaranteed_balancedness(c, size, N) * 44 * N**3 * size ** (2 - 2 / N), c**2
+    )
+    assert np.isclose(
+        descent.guaranteed_step(c, size, N) * 473 * N**3 * size ** (6 - 4 / N), c ** (4 - 2 / N)
+    )
+    # a change of units fixes the difference of the two powers only
+    assert np.isclose(
+        (s * c) ** 4 / (s * size) ** (4 - 2 / N), s ** (2 / N) * c**4 / size ** (4 - 2 / N)
+    )
     for function, power in [
         (descent.guaranteed_balancedness, 2 / N),
         (descent.guaranteed_step, 2 / N - 2),
@@ -615,7 +708,7 @@ def test_longest_step_that_settles():
             assert (loss_of(end, target) < 1e-12) == (factor < 1)
         assert 100 < limit / descent.proved_step(target, W0, N) < 1000
         c = descent.deficiency_margin(target, W0)
-        assert limit / descent.guaranteed_step(c, np.linalg.norm(target), N) > 1e6
+        assert limit / descent.guaranteed_step(c, np.linalg.norm(target), N) > 1e5
 
 
 def test_margin_does_not_hold_for_data_that_are_not_whitened():

@@ -21,7 +21,8 @@ def test_three_layer_bound_is_below_the_smallest_eigenvalue(n, h1, h2, m, seed):
     rng = np.random.default_rng(seed)
     for _ in range(DRAWS):
         weights = draw_weights([n, h1, h2, m], rng)
-        bound = layers.three_layer_bound(*networks.imbalance(weights), n, m)
+        size = max(np.linalg.norm(w, 2) ** 2 for w in weights)
+        bound = layers.three_layer_bound(*networks.imbalance(weights), n, m, scale=size)
         scale = norm_of_operator(weights)
         middle = relaxed(weights)
         assert below(bound, middle, scale)
@@ -214,7 +215,24 @@ def test_bad_input_names_the_argument(call, message):
         call()
 
 
-def test_round_off_is_no_error():
+def test_round_off_is_told_by_the_size_of_the_layers():
     rng = np.random.default_rng(16)
     weights = networks.balanced(rng.standard_normal((2, 3)), [7, 7], rng)
-    assert layers.three_layer_bound(*networks.imbalance(weights), 2, 3) < 1e-6
+    D = networks.imbalance(weights)
+    size = max(np.linalg.norm(w, 2) ** 2 for w in weights)
+    assert layers.three_layer_bound(*D, 2, 3, scale=size) < 1e-6
+
+
+@pytest.mark.parametrize("s", [1e-9, 1e5])
+def test_a_change_of_units_changes_nothing_else(s):
+    rng = np.random.default_rng(22)
+    D = networks.imbalance(networks.gaussian([2, 4, 6, 2], 1.0, rng))
+    bound = layers.three_layer_bound(*D, 2, 2)
+    assert bound > 0
+    assert np.isclose(layers.three_layer_bound(s * D[0], s * D[1], 2, 2) / s**2, bound)
+    with pytest.raises(ValueError, match="D1 cannot be"):
+        layers.three_layer_bound(s * np.eye(3), s * np.eye(2), 2, 2)
+    X, y = np.array([[1.0, 1.0], [-2.0, 0.3], [0.5, 3.0]]), [1, -1, 1]
+    assert np.isclose(
+        layers.classification_margin(s * X, y) / s, layers.classification_margin(X, y)
+    )

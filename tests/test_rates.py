@@ -560,8 +560,36 @@ def test_bad_input_names_the_argument(call, message):
         call()
 
 
-def test_round_off_is_no_error():
+def test_round_off_is_told_by_the_size_of_the_layers():
     rng = np.random.default_rng(16)
     weights = networks.balanced(1e3 * rng.standard_normal((2, 2)), [6], rng)
     D = networks.imbalance(weights)[0]  # zero up to round-off, with eigenvalues of both signs
-    assert rates.two_layer_bound(D, 2, 2, 0.0, 0.0) < 1e-6
+    size = np.linalg.norm(weights[0], 2) ** 2
+    assert rates.two_layer_bound(D, 2, 2, 0.0, 0.0, scale=size) < 1e-6
+    with pytest.raises(ValueError, match="give their size as scale"):
+        rates.two_layer_bound(D, 2, 2, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("s", [1e-9, 1e-4, 1e5])
+def test_a_change_of_units_changes_nothing_else(s):
+    rng = np.random.default_rng(17)
+    weights = networks.gaussian([3, 6, 2], 1.0, rng)
+    small = [math.sqrt(s) * w for w in weights]
+    D, n, m, *singular = two_layer(weights)
+    for values in (singular, [0.0, 0.0]):
+        bound = rates.two_layer_bound(s * D, n, m, *(s * z for z in values))
+        assert np.isclose(bound / s, rates.two_layer_bound(D, n, m, *values), rtol=1e-7)
+    with pytest.raises(ValueError, match="D cannot be"):
+        rates.two_layer_bound(s * np.eye(3), 2, 2, 0.0, 0.0)
+    W = networks.product(weights)
+    Y, X = W + 0.1 * rng.standard_normal(W.shape), rng.standard_normal((5, 3))
+    rate = rates.factorization_rate(Y, weights[0], weights[1].T)
+    assert np.isclose(rates.factorization_rate(s * Y, small[0], small[1].T) / s, rate)
+    assert np.allclose(rates.margins(s * Y, s * W) / s, rates.margins(Y, W))
+    rate = rates.regression_rate(X, X @ Y, weights[0], weights[1].T)
+    assert rate > 0
+    small_data = rates.regression_rate(s * X, s * X @ Y, weights[0], weights[1].T)
+    assert np.isclose(small_data / s**2, rate)
+    deep = networks.gaussian([12, 12, 12, 12], 0.3, rng)
+    least = rates.smallest_eigenvalue([s**0.25 * w for w in deep])
+    assert np.isclose(least / s, rates.smallest_eigenvalue(deep), rtol=1e-3)

@@ -1,21 +1,24 @@
 r"""From gradient flow to gradient descent (chapter "From flow to descent").
 
-Letters: the network has N = `depth` layers :math:`W_1,\dots,W_N` with the product W (n × m),
+Letters: the network has L = `depth` layers :math:`W_1,\dots,W_L` with the product W (n × m),
 the loss is :math:`f(W)=\tfrac12\|W-\Phi\|_F^2` with the target :math:`\Phi`, and c is the
 deficiency margin. :math:`\|\cdot\|` is the spectral, :math:`\|\cdot\|_F` the Frobenius norm.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check, networks
 
-# The constants of Theorem 1 in Arora, Cohen, Golowich and Hu (2019), as we remember them: the text
-# of the paper was not at hand. The chapter proves the theorem with 44 and 473 in their places.
-_BALANCEDNESS_CONSTANT = 256
-_STEP_CONSTANT = 6144
+Layers = list[np.ndarray]
 
 
-def critical_point(target, kept, hidden, rng=None):
+def critical_point(
+    target: ArrayLike,
+    kept: list[int],
+    hidden: list[int],
+    rng: np.random.Generator | None = None,
+) -> Layers:
     r"""Return balanced layers with the product :math:`\Phi_S=\sum_{r\in S}\sigma_ru_rv_r^\top`.
 
     For every S this is a critical point of the squared distance to `target`, whose singular
@@ -30,6 +33,19 @@ def critical_point(target, kept, hidden, rng=None):
         The hidden widths, each at least the size of S.
     rng : numpy.random.Generator, optional
         For random hidden bases, as in `networks.balanced`.
+
+    Raises
+    ------
+    ValueError
+        If `kept` repeats an index or names one that is not there, or a width is too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import descent, networks
+    >>> layers = descent.critical_point(np.diag([3.0, 2.0, 1.0]), [0, 2], [3])
+    >>> np.diag(networks.product(layers)).round(6)
+    array([3., 0., 1.])
     """
     target = _check.matrix("target", target)
     left, sigma, right = np.linalg.svd(target, full_matrices=False)
@@ -42,8 +58,8 @@ def critical_point(target, kept, hidden, rng=None):
     return networks.balanced((left[:, kept] * sigma[kept]) @ right[kept], hidden, rng)
 
 
-def hessian(weights, G, curvature=None):
-    r"""Return the Hessian of :math:`f(W_1\cdots W_N)` by all entries of all layers.
+def hessian(weights: Layers, G: ArrayLike, curvature: ArrayLike | None = None) -> np.ndarray:
+    r"""Return the Hessian of :math:`f(W_1\cdots W_L)` by all entries of all layers.
 
     Parameters
     ----------
@@ -58,6 +74,19 @@ def hessian(weights, G, curvature=None):
     -------
     ndarray
         Symmetric; the order is that of the layers, each row by row.
+
+    Raises
+    ------
+    ValueError
+        If the layers do not chain, or G or `curvature` do not fit their product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import descent
+    >>> descent.hessian([np.zeros((1, 1)), np.zeros((1, 1))], [[-1.0]])  # of (1 - uv)²/2 at 0
+    array([[ 0., -1.],
+           [-1.,  0.]])
     """
     weights = networks.chained(weights)
     before, after = _partial_products(weights)
@@ -87,7 +116,7 @@ def hessian(weights, G, curvature=None):
     return H
 
 
-def deficiency_margin(target, W0):
+def deficiency_margin(target: ArrayLike, W0: ArrayLike) -> float:
     r"""Return :math:`c=\sigma_{\min}(\Phi)-\|W_0-\Phi\|_F`.
 
     While the loss does not rise above its first value, :math:`\sigma_{\min}(W)\ge c`. A result
@@ -108,22 +137,35 @@ def deficiency_margin(target, W0):
     Cohen 2019, "From Gradient Flow to Gradient Descent", condition 1 with c: every W
     with :math:`\sigma_{\min}(W)\le c'` has a larger loss than `W0`, if and only if
     :math:`c'<\sigma_{\min}(\Phi)-\|W_0-\Phi\|_F`, where that is positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import descent
+    >>> round(descent.deficiency_margin(np.diag([1.5, 1.0]), np.diag([1.5, 0.75])), 6)
+    0.75
     """
     target, W0 = _pair(target, W0)
     least = np.linalg.svd(target, compute_uv=False)[-1]
     return float(least - np.linalg.norm(W0 - target))
 
 
-def balancedness(weights, ord="fro"):
+def balancedness(weights: Layers, ord: str | int = "fro") -> float:
     r"""Return :math:`\delta=\max_l\|W_l^\top W_l-W_{l+1}W_{l+1}^\top\|_F`: 0 for balanced layers.
 
     With ``ord=2`` in the spectral norm. One layer alone is balanced.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> descent.balancedness([[[2.0]], [[1.0]]])
+    3.0
     """
     return float(max((np.linalg.norm(D, ord) for D in networks.imbalance(weights)), default=0.0))
 
 
-def layer_bound(norm, imbalance, depth):
-    r"""Return :math:`\sqrt{\|W\|^{2/N}+2(N-1)\varepsilon}`, above the spectral norm of each layer.
+def layer_bound(norm: float, imbalance: float, depth: int) -> float:
+    r"""Return :math:`\sqrt{\|W\|^{2/L}+2(L-1)\varepsilon}`, above the spectral norm of each layer.
 
     Parameters
     ----------
@@ -132,7 +174,13 @@ def layer_bound(norm, imbalance, depth):
     imbalance : float
         :math:`\varepsilon=\max_l\|D_l\|` in the spectral norm, or more.
     depth : int
-        N.
+        L.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> descent.layer_bound(4.0, 0.0, 2)
+    2.0
     """
     norm = _check.number("norm", norm, 0)
     imbalance = _check.number("imbalance", imbalance, 0)
@@ -140,10 +188,10 @@ def layer_bound(norm, imbalance, depth):
     return float(np.sqrt(norm ** (2 / depth) + 2 * (depth - 1) * imbalance))
 
 
-def flow_rate(margin, shape, depth):
+def flow_rate(margin: float, shape: tuple[int, int], depth: int) -> float:
     r"""Return a rate of decay of the loss along the balanced flow with deficiency margin c.
 
-    :math:`2Nc^{2-2/N}` for a square product and :math:`2c^{2-2/N}` otherwise
+    :math:`2Lc^{2-2/L}` for a square product and :math:`2c^{2-2/L}` otherwise
     (Cohen 2019, "Applying Our Trajectory Analysis", for the squared distance).
 
     Parameters
@@ -152,6 +200,12 @@ def flow_rate(margin, shape, depth):
     shape : tuple (n, m)
         Of the product.
     depth : int
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> [round(descent.flow_rate(0.125, shape, 3), 6) for shape in [(2, 2), (2, 3)]]
+    [0.375, 0.125]
     """
     margin, depth = _margin(margin), _check.count("depth", depth)
     n, m = (_check.count("shape", size) for size in shape)
@@ -159,10 +213,10 @@ def flow_rate(margin, shape, depth):
     return 2 * terms * margin ** (2 - 2 / depth)
 
 
-def unbalanced_flow_rate(target, W0, imbalance, depth):
+def unbalanced_flow_rate(target: ArrayLike, W0: ArrayLike, imbalance: float, depth: int) -> float:
     r"""Return :math:`2c^2/M^2`, a rate of the loss along the flow of layers with any imbalance.
 
-    Here :math:`M^2=(\|\Phi\|+e_0)^{2/N}+2(N-1)\varepsilon` bounds the squared layers (see
+    Here :math:`M^2=(\|\Phi\|+e_0)^{2/L}+2(L-1)\varepsilon` bounds the squared layers (see
     `layer_bound`) with :math:`e_0=\|W_0-\Phi\|_F`; for a square product the rate is twice that.
 
     Parameters
@@ -171,6 +225,12 @@ def unbalanced_flow_rate(target, W0, imbalance, depth):
     imbalance : float
         :math:`\varepsilon=\max_l\|D_l\|`, spectral norm.
     depth : int, at least 2
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> round(descent.unbalanced_flow_rate([[1.0]], [[1.0]], 0.0, 2), 6)  # 2·(1² + 1²)
+    4.0
     """
     target, W0 = _pair(target, W0)
     depth = _check.count("depth", depth, minimum=2)
@@ -179,20 +239,26 @@ def unbalanced_flow_rate(target, W0, imbalance, depth):
     return 2 * sides * (margin / layer_bound(reach, imbalance, depth)) ** 2
 
 
-def proved_balancedness(target, W0, depth):
-    r"""Return :math:`\varepsilon_0=B^{2/N}/(4N^2)`, the imbalance that `proved_step` allows.
+def proved_balancedness(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
+    r"""Return :math:`\varepsilon_0=B^{2/L}/(4L^2)`, the imbalance that `proved_step` allows.
 
     :math:`B=\|\Phi\|+\|W_0-\Phi\|_F`; the spectral norm of every imbalance matrix may be as large.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> descent.proved_balancedness([[1.0]], [[1.0]], 2)
+    0.0625
     """
     depth = _check.count("depth", depth, minimum=2)
-    return _reach(*_pair(target, W0)) ** (2 / depth) / (4 * depth**2)
+    return float(_reach(*_pair(target, W0)) ** (2 / depth) / (4 * depth**2))
 
 
-def proved_step(target, W0, depth):
+def proved_step(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
     r"""Return a step with which descent reaches the target, by the theorem of the chapter.
 
-    :math:`\eta=\min\{\frac1{2NM^{2N-2}},\frac{c^2}{8N^2M^{3N-2}e_0}\}` with
-    :math:`M^2=(1+\frac1N)B^{2/N}`, :math:`B=\|\Phi\|+e_0`, :math:`e_0=\|W_0-\Phi\|_F`. Every
+    :math:`\eta=\min\{\frac1{2LM^{2L-2}},\frac{c^2}{8L^2M^{3L-2}e_0}\}` with
+    :math:`M^2=(1+\frac1L)B^{2/L}`, :math:`B=\|\Phi\|+e_0`, :math:`e_0=\|W_0-\Phi\|_F`. Every
     shorter step will do too. See `proved_balancedness` for the condition and `proved_rate` for
     the speed.
 
@@ -200,6 +266,12 @@ def proved_step(target, W0, depth):
     ------
     ValueError
         If `W0` has no deficiency margin.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> round(descent.proved_step([[1.0]], [[1.0]], 2), 6)  # 1/(4·1.5)
+    0.166667
     """
     target, W0 = _pair(target, W0)
     depth = _check.count("depth", depth, minimum=2)
@@ -211,10 +283,16 @@ def proved_step(target, W0, depth):
     return float(min(first, margin**2 / (8 * depth**2 * M ** (3 * depth - 2) * error)))
 
 
-def proved_rate(target, W0, depth, step):
-    r"""Return :math:`r=\eta c^2/M^2`: the loss after k steps is at most :math:`(1-r)^kf(W(0))`.
+def proved_rate(target: ArrayLike, W0: ArrayLike, depth: int, step: float) -> float:
+    r"""Return :math:`r=\eta c^2/M^2`: the loss after j steps is at most :math:`(1-r)^jf(W(0))`.
 
-    For a `step` of at most `proved_step`, and with its letters.
+    For a `step` of at most `proved_step`, and with its letters; a longer one is refused.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> round(descent.proved_rate([[1.0]], [[1.0]], 2, 0.15), 6)  # 0.15/1.5
+    0.1
     """
     limit = proved_step(target, W0, depth)
     step = _check.number("step", step, 0, strict=True)
@@ -224,16 +302,16 @@ def proved_rate(target, W0, depth, step):
             f"proved; got {step:g}"
         )
     target, W0 = _pair(target, W0)
-    return step * (deficiency_margin(target, W0) / _descent_bound(target, W0, depth)) ** 2
+    return float(step * (deficiency_margin(target, W0) / _descent_bound(target, W0, depth)) ** 2)
 
 
-def guaranteed_balancedness(margin, norm, depth):
-    r"""Return :math:`\delta=\frac{c^2}{256\,N^3\|\Phi\|_F^{2(N-1)/N}}`.
+def guaranteed_balancedness(margin: float, norm: float, depth: int) -> float:
+    r"""Return :math:`\delta=\frac{c^2}{44\,L^3\|\Phi\|_F^{2(L-1)/L}}`.
 
-    The imbalance (Frobenius norm, see `balancedness`) under which `guaranteed_step` converges at
-    `guaranteed_rate` (Arora, Cohen, Golowich and Hu 2019, Theorem 1; Cohen 2019 gives
-    :math:`O(c^2)`). The constants 256 here and 6144 there are quoted from memory of the paper;
-    the chapter proves the theorem with smaller ones.
+    If :math:`\|D_l\|_F\le\delta` for every layer, a step of at most `guaranteed_step` reduces the
+    loss by the factor 1 - `guaranteed_rate`. The shape of this theorem is that of Arora, Cohen,
+    Golowich and Hu 2019 (Cohen 2019 gives :math:`O(c^2)`); the constants 44 here and 473 there are
+    those that the chapter proves.
 
     Parameters
     ----------
@@ -242,38 +320,56 @@ def guaranteed_balancedness(margin, norm, depth):
     norm : float
         :math:`\|\Phi\|_F`, at least as large as the margin.
     depth : int
-        N, at least 2.
+        L, at least 2.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> round(descent.guaranteed_balancedness(0.5, 1.0, 2) * 44 * 8, 6)
+    0.25
     """
     margin, norm, depth = _margin_norm_depth(margin, norm, depth)
-    return margin**2 / (_BALANCEDNESS_CONSTANT * depth**3 * norm ** (2 - 2 / depth))
+    return margin**2 / (44 * depth**3 * norm ** (2 - 2 / depth))
 
 
-def guaranteed_step(margin, norm, depth):
-    r"""Return :math:`\eta=\frac{c^{(4N-2)/N}}{6144\,N^3\|\Phi\|_F^{(6N-4)/N}}`.
+def guaranteed_step(margin: float, norm: float, depth: int) -> float:
+    r"""Return :math:`\eta=\frac{c^{(4L-2)/L}}{473\,L^3\|\Phi\|_F^{(6L-4)/L}}`.
 
     Arguments and source as for `guaranteed_balancedness` (the talk gives :math:`O(c^4)`).
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> round(descent.guaranteed_step(0.5, 1.0, 2) * 473 * 8, 6)
+    0.125
     """
     margin, norm, depth = _margin_norm_depth(margin, norm, depth)
-    return margin ** (4 - 2 / depth) / (_STEP_CONSTANT * depth**3 * norm ** (6 - 4 / depth))
+    return margin ** (4 - 2 / depth) / (473 * depth**3 * norm ** (6 - 4 / depth))
 
 
-def guaranteed_rate(margin, depth, step):
-    r"""Return :math:`r=\eta\,c^{2(N-1)/N}`, by which each step reduces the loss.
+def guaranteed_rate(margin: float, depth: int, step: float) -> float:
+    r"""Return :math:`r=\eta\,c^{2(L-1)/L}`, by which each step reduces the loss.
 
-    After k steps it is at most :math:`(1-r)^kf(W(0))`, for a `step` of at most `guaranteed_step`
-    and with its source (the talk gives :math:`\Omega(c^2\eta)`).
+    After j steps it is at most :math:`(1-r)^jf(W(0))`, for a `step` of at most `guaranteed_step`
+    and under the condition of `guaranteed_balancedness` (the talk gives :math:`\Omega(c^2\eta)`).
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> round(descent.guaranteed_rate(0.25, 2, 0.1), 6)
+    0.025
     """
     margin, depth = _margin(margin), _check.count("depth", depth, minimum=2)
     return _check.number("step", step, 0, strict=True) * margin ** (2 - 2 / depth)
 
 
-def margin_probability(size, dimension):
+def margin_probability(size: ArrayLike, dimension: int) -> np.ndarray:
     r"""Return P(margin > 0) for output dimension 1 and a start in a random direction.
 
     The start A has length `size` times :math:`\|\Phi\|` and a direction uniform on the sphere of
     :math:`\mathbb R^d`; then :math:`\|A-\Phi\|<\|\Phi\|` has the probability
     :math:`\tfrac12I_{1-t^2}(\tfrac{d-1}2,\tfrac12)` with t = size/2 < 1 and the regularized
-    incomplete beta function I. It is 0 for t ≥ 1, and below ½ always
+    incomplete beta function I for d ≥ 2, below ½, and ½ for d = 1. It is 0 for t ≥ 1
     (Cohen 2019, "From Gradient Flow to Gradient Descent", last claim).
 
     Parameters
@@ -281,6 +377,12 @@ def margin_probability(size, dimension):
     size : array_like, positive
     dimension : int
         d, at least 1.
+
+    Examples
+    --------
+    >>> from overparam import descent
+    >>> descent.margin_probability([0.1, 1.0, 2.0], 3).round(3)  # (1 - t)/2 in three dimensions
+    array([0.475, 0.25 , 0.   ])
     """
     from scipy.special import betainc
 

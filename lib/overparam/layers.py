@@ -8,13 +8,14 @@ Letters as in `rates`: :math:`\mathcal T` is the operator of :math:`W=W_1\cdots 
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check, rates
 
 # ---- Three layers ---------------------------------------------------------------------------
 
 
-def three_layer_bound(D1, D2, n, m):
+def three_layer_bound(D1: ArrayLike, D2: ArrayLike, n: int, m: int, scale: float = 0.0) -> float:
     r"""Return the three-layer bound of :math:`\lambda_{\min}(\mathcal T)`, by imbalance alone.
 
     .. math:: \tfrac12(\Delta_{21}^{(2)}+\Delta_{21}^2)+\Delta_{21}\Delta_{23}
@@ -36,13 +37,21 @@ def three_layer_bound(D1, D2, n, m):
         :math:`W_1^\top W_1-W_2W_2^\top` and :math:`W_2^\top W_2-W_3W_3^\top`.
     n, m : int
         Rows of W_1 and columns of W_3.
+    scale : float, optional
+        Size of the squared layers, as in `rates.two_layer_bound`.
 
     Raises
     ------
     ValueError
         If a D is not symmetric, or D1 and D2 cannot come from such weights.
+
+    Examples
+    --------
+    >>> from overparam import layers
+    >>> layers.three_layer_bound([[0.24]], [[-0.24]], 1, 1)  # squares 0.25, 0.01, 0.25
+    0.0576
     """
-    (outer1, _), (outer3, _), common = _three_layer_spectra(D1, D2, n, m)
+    (outer1, _), (outer3, _), common = _three_layer_spectra(D1, D2, n, m, scale)
     first, first_squares = _gaps(common, outer1, n)
     third, third_squares = _gaps(common, outer3, m)
     return float((first_squares + first**2) / 2 + first * third + (third_squares + third**2) / 2)
@@ -55,13 +64,13 @@ def _gaps(common, outer, n):
     return np.sum(d - mu), np.sum((d - mu) * (d + mu))
 
 
-def _three_layer_spectra(D1, D2, n, m):
+def _three_layer_spectra(D1, D2, n, m, scale=0.0):
     r"""Return the eigenpairs of -D1 and D2 and the :math:`\hat d_i`; check that weights exist."""
     n, m = _check.count("n", n), _check.count("m", m)
     h1, h2 = len(_check.matrix("D1", D1)), len(_check.matrix("D2", D2))
-    values, vectors = rates.imbalance_spectrum("D1", D1, n, h2)
+    values, vectors = rates.imbalance_spectrum("D1", D1, n, h2, scale)
     outer1 = -values[::-1], vectors[:, ::-1]
-    outer3 = rates.imbalance_spectrum("D2", D2, h1, m)
+    outer3 = rates.imbalance_spectrum("D2", D2, h1, m, scale)
     lower, upper = np.zeros(max(h1, h2)), np.full(max(h1, h2), np.inf)
     upper[min(h1, h2) :] = 0.0
     for (spectrum, _), free in ((outer1, n), (outer3, m)):
@@ -69,7 +78,7 @@ def _three_layer_spectra(D1, D2, n, m):
         size = len(spectrum)
         lower[:size] = np.maximum(lower[:size], spectrum)
         upper[free:size] = np.minimum(upper[free:size], spectrum[: max(size - free, 0)])
-    if np.any(lower > upper + rates._round_off(outer1[0], outer3[0])):
+    if np.any(lower > upper + 1e-8 * max(scale, *np.abs([*outer1[0], *outer3[0]]))):
         raise ValueError(
             "D1 and D2 cannot come from the same three layers: their eigenvalues do not "
             f"interlace with those of one W_2 (n = {n}, m = {m}, widths {h1} and {h2})"
@@ -77,13 +86,30 @@ def _three_layer_spectra(D1, D2, n, m):
     return outer1, outer3, np.maximum(np.minimum(lower, upper), 0.0)
 
 
-def three_layer_minimizer(D1, D2, n, m):
+def three_layer_minimizer(D1: ArrayLike, D2: ArrayLike, n: int, m: int) -> rates.Layers:
     r"""Return [W_1, W_2, W_3] with these imbalances for which the three-layer bound is attained.
 
     :math:`\lambda_n(W_1W_2W_2^\top W_1^\top)+\lambda_n(W_1W_1^\top)\lambda_m(W_3^\top W_3)
     +\lambda_m(W_3^\top W_2^\top W_2W_3)` equals `three_layer_bound`. :math:`W_2W_2^\top` gets
     the eigenvalues :math:`\hat d_i`; the outer layers are built row by row, each row by Loewner's
     formula for the rank-one change from one spectrum to an interlacing one.
+
+    Parameters
+    ----------
+    D1, D2, n, m
+        As for `three_layer_bound`.
+
+    Raises
+    ------
+    ValueError
+        As `three_layer_bound` does.
+
+    Examples
+    --------
+    >>> from overparam import layers
+    >>> least = layers.three_layer_minimizer([[0.24]], [[-0.24]], 1, 1)
+    >>> [round(W.item() ** 2, 4) for W in least]  # the middle weight has come to zero
+    [0.24, 0.0, 0.24]
     """
     (outer1, basis1), (outer3, basis3), common = _three_layer_spectra(D1, D2, n, m)
     rows1, ends1 = _climb(outer1, basis1, common[: len(outer1)], n)
@@ -134,7 +160,7 @@ def _rank_one_step(before, after):
 # ---- Homogeneous imbalance ------------------------------------------------------------------
 
 
-def homogeneous_optimum(imbalances, sigma_min, n, m):
+def homogeneous_optimum(imbalances: ArrayLike, sigma_min: float, n: int, m: int) -> float:
     r"""Return :math:`\lambda_{\min}(\mathcal T)` for imbalances :math:`D_l=d_lI`, any depth.
 
     All hidden widths are min(n, m) (as `networks.homogeneous` makes them), so that the layers
@@ -152,6 +178,12 @@ def homogeneous_optimum(imbalances, sigma_min, n, m):
         The smallest of the min(n, m) singular values of W, or the margin.
     n, m : int
         Shape of W.
+
+    Examples
+    --------
+    >>> from overparam import layers
+    >>> [layers.homogeneous_optimum([0.0, 0.0], 8.0, 3, m) for m in (3, 4)]  # 3·4·4 and 4·4
+    [48.0, 16.0]
     """
     sigma_min = _check.number("sigma_min", sigma_min, 0)
     n, m = _check.count("n", n), _check.count("m", m)
@@ -164,11 +196,11 @@ def homogeneous_optimum(imbalances, sigma_min, n, m):
 # ---- Classification -------------------------------------------------------------------------
 
 
-def classification_margin(X, y):
-    r"""Return the margin :math:`\gamma=\max_{\|w\|=1}\min_iy_ix_i^\top w` of separable data.
+def classification_margin(X: ArrayLike, y: ArrayLike) -> float:
+    r"""Return the margin :math:`\rho=\max_{\|w\|=1}\min_iy_ix_i^\top w` of separable data.
 
     For the exponential loss :math:`f(w)=\sum_ie^{-y_ix_i^\top w}` it gives
-    :math:`\|\nabla f\|\ge\gamma f` (Mallada 2022, "Conclusion"). The margin is the distance
+    :math:`\|\nabla f\|\ge\rho f` (Mallada 2022, "Conclusion"). The margin is the distance
     of the origin from the convex hull of the :math:`y_ix_i`.
 
     Parameters
@@ -180,6 +212,12 @@ def classification_margin(X, y):
     ------
     ValueError
         If a label is not ±1, or no w separates the data (the margin would be negative or zero).
+
+    Examples
+    --------
+    >>> from overparam import layers
+    >>> round(layers.classification_margin([[1.0, 1.0], [-2.0, 0.0]], [1, -1]), 4)
+    1.4142
     """
     from scipy.optimize import nnls
 
@@ -200,19 +238,30 @@ def classification_margin(X, y):
     return float(size / np.linalg.norm(w))
 
 
-def classification_bound(t, loss, alpha, margin):
-    r"""Return :math:`L_0/(1+\alpha\gamma^2L_0t)\ge L(t)` for :math:`\|\nabla f\|\ge\gamma f`.
+def classification_bound(
+    t: ArrayLike, loss: float, alpha: float, margin: float
+) -> float | np.ndarray:
+    r"""Return :math:`\mathcal L_0/(1+\alpha\rho^2\mathcal L_0t)`, a bound of the loss at time t.
+
+    It holds along the flow of layers with :math:`\lambda_{\min}(\mathcal T)\ge\alpha` for a loss
+    of the product with :math:`\|\nabla f\|\ge\rho f`.
 
     Parameters
     ----------
     t : array_like, not negative
     loss : float
-        :math:`L_0=L(0)>0`.
+        :math:`\mathcal L_0=\mathcal L(0)>0`.
     alpha : float, not negative
         A lower bound of :math:`\lambda_{\min}(\mathcal T)`, by imbalance alone: the minimizer is
         at infinity, so that there is no margin of :math:`\sigma_{\min}`.
     margin : float, positive
-        The γ of `classification_margin`.
+        The ρ of `classification_margin`.
+
+    Examples
+    --------
+    >>> from overparam import layers
+    >>> layers.classification_bound(3.0, 2.0, 0.5, 1.0)
+    0.5
     """
     t = _check.finite_array("t", t)
     if np.any(t < 0):
@@ -220,4 +269,5 @@ def classification_bound(t, loss, alpha, margin):
     loss = _check.number("loss", loss, 0, strict=True)
     alpha = _check.number("alpha", alpha, 0)
     margin = _check.number("margin", margin, 0, strict=True)
-    return loss / (1 + alpha * margin**2 * loss * t)
+    bound = loss / (1 + alpha * margin**2 * loss * t)
+    return float(bound) if t.ndim == 0 else bound

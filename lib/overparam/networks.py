@@ -35,8 +35,8 @@ def gradients(weights, gradient):
     behind = gradient(prefixes[-1])
     result = [None] * len(weights)
     for l in range(len(weights) - 1, 0, -1):
-        result[l] = prefixes[l - 1].T @ behind
-        behind = behind @ weights[l].T
+        result[l] = prefixes[l - 1].mT @ behind
+        behind = behind @ weights[l].mT
     result[0] = behind
     return result
 

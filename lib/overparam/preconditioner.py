@@ -1,19 +1,21 @@
 r"""The implicit preconditioner of depth (chapter "The implicit preconditioner").
 
-Letters: W (n × m) is the end-to-end matrix of N = `depth` layers, with singular values
+Letters: W (n × m) is the end-to-end matrix of L = `depth` layers, with singular values
 :math:`\sigma_r`, taken as 0 beyond min(n, m), and singular vectors :math:`u_r,v_s`; G is a
 gradient :math:`\nabla f(W)`. Balanced layers have :math:`W_l^\top W_l=W_{l+1}W_{l+1}^\top`.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check, flow
+from overparam.losses import Loss
 
 
-def apply(W, G, depth):
-    r"""Return :math:`P_W(G)=\sum_{j=1}^N(WW^\top)^{\frac{N-j}N}\,G\,(W^\top W)^{\frac{j-1}N}`.
+def apply(W: ArrayLike, G: ArrayLike, depth: int) -> np.ndarray:
+    r"""Return :math:`P_W(G)=\sum_{l=1}^L(WW^\top)^{\frac{L-l}L}\,G\,(W^\top W)^{\frac{l-1}L}`.
 
-    The end-to-end matrix of N balanced layers moves by :math:`\dot W=-P_W(\nabla f(W))`
+    The end-to-end matrix of L balanced layers moves by :math:`\dot W=-P_W(\nabla f(W))`
     (Cohen 2019, "Implicit Preconditioning"; Arora et al. 2018). For layers that are
     not balanced see `rates.apply_operator`.
 
@@ -21,42 +23,79 @@ def apply(W, G, depth):
     ----------
     W, G : matrices of one shape (n, m)
     depth : int
-        The number of layers N; :math:`P_W` is the identity for N = 1, also at a singular W.
+        The number of layers L; :math:`P_W` is the identity for L = 1, also at a singular W.
 
     Notes
     -----
     Singular values below max(n, m)·eps·σ₁ count as zero, as in `numpy.linalg.matrix_rank`:
-    round-off of 1e-17 raised to the power 2/N is no longer small (2e-6 at N = 6).
+    round-off of 1e-17 raised to the power 2/L is no longer small (2e-6 at L = 6).
+
+    Raises
+    ------
+    ValueError
+        If G has another shape than W.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import preconditioner
+    >>> preconditioner.apply(np.diag([8.0, 1.0]), np.ones((2, 2)), 3).round(6)
+    array([[48., 21.],
+           [21.,  3.]])
     """
     left, multipliers, right = modes(W, depth)
     return left @ (multipliers * (left.T @ _same_shape(G, W) @ right)) @ right.T
 
 
-def eigenvalues(W, depth):
+def eigenvalues(W: ArrayLike, depth: int) -> np.ndarray:
     r"""Return all eigenvalues :math:`\lambda_{rs}` of :math:`P_W`, an array of the shape of W.
 
-    :math:`\lambda_{rs}=\sum_{j=1}^N\sigma_r^{2(N-j)/N}\sigma_s^{2(j-1)/N}`, the factor by which
+    :math:`\lambda_{rs}=\sum_{l=1}^L\sigma_r^{2(L-l)/L}\sigma_s^{2(l-1)/L}`, the factor by which
     the component of the gradient along :math:`u_rv_s^\top` is multiplied; singular values in
-    decreasing order. See `apply` for what counts as zero.
+    decreasing order. See `apply` for the arguments and for what counts as zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import preconditioner
+    >>> preconditioner.eigenvalues(np.diag([8.0, 1.0]), 2)
+    array([[16.,  9.],
+           [ 9.,  2.]])
     """
     return modes(W, depth)[1]
 
 
-def modes(W, depth):
+def modes(W: ArrayLike, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Return (U, λ, V): the eigenvectors of :math:`P_W` are the :math:`u_rv_s^\top`.
 
     The columns of U (n × n) and V (m × m) are all singular vectors of W, those of the
     singular value 0 included; λ is as in `eigenvalues`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import preconditioner
+    >>> U, eigenvalues, V = preconditioner.modes(np.array([[2.0], [0.0]]), 2)
+    >>> U.shape, eigenvalues.ravel().round(6), V.shape
+    ((2, 2), array([4., 2.]), (1, 1))
     """
     W, depth = _check.matrix("W", W), _check.count("depth", depth)
     return _modes(W, depth, _rank(W))
 
 
-def matrix(W, depth):
+def matrix(W: ArrayLike, depth: int) -> np.ndarray:
     r"""Return :math:`P_W` as a matrix, shape (nm, nm), acting on ``G.ravel()`` (row by row).
 
-    :math:`\sum_j(WW^\top)^{\frac{N-j}N}\otimes(W^\top W)^{\frac{j-1}N}`; for columns stacked
+    :math:`\sum_l(WW^\top)^{\frac{L-l}L}\otimes(W^\top W)^{\frac{l-1}L}`; for columns stacked
     (``G.ravel(order="F")``, the talk's vec) the two factors change places.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import preconditioner
+    >>> preconditioner.matrix(np.array([[2.0], [0.0]]), 2).round(6)
+    array([[4., 0.],
+           [0., 2.]])
     """
     W, depth = _check.matrix("W", W), _check.count("depth", depth)
     rank = _rank(W)
@@ -68,7 +107,9 @@ def matrix(W, depth):
     )
 
 
-def end_to_end_flow(loss, W0, depth, t, *, rtol=1e-12, atol=1e-14, **options):
+def end_to_end_flow(
+    loss: Loss, W0: ArrayLike, depth: int, t: ArrayLike, *, rtol: float = 1e-12, **options
+) -> flow.Trajectory:
     r"""Integrate :math:`\dot W=-P_W(\nabla f(W))` from `W0`, without any layers.
 
     Equal to the product of `depth` balanced layers that follow their own gradient flow, whose
@@ -92,23 +133,42 @@ def end_to_end_flow(loss, W0, depth, t, *, rtol=1e-12, atol=1e-14, **options):
     The flow keeps the rank of W, but as an integration it would not: at a rank-deficient W the
     integrator's errors can grow exponentially into the missing directions. So the velocity is
     always that of the nearest matrix of the rank of `W0`.
+
+    Examples
+    --------
+    >>> from overparam import losses, preconditioner
+    >>> path = preconditioner.end_to_end_flow(losses.squared_distance([[1.0]]), [[0.1]], 3, 20.0)
+    >>> round(path.final.item(), 6)
+    1.0
     """
-    field = _field(loss, W0, depth)
-    return flow.gradient_flow(field, W0, t, rtol=rtol, atol=atol, **options)
+    W0 = _check.matrix("W0", W0)
+    options.setdefault("atol", 1e-14 * (np.abs(W0).max() or 1.0))
+    return flow.gradient_flow(_field(loss, W0, depth), W0, t, rtol=rtol, **options)
 
 
-def end_to_end_descent(loss, W0, depth, step, n_steps, **options):
-    r"""Iterate :math:`W_{k+1}=W_k-\eta\,P_{W_k}(\nabla f(W_k))` (options of `gradient_descent`).
+def end_to_end_descent(
+    loss: Loss, W0: ArrayLike, depth: int, step: float, n_steps: int, **options
+) -> flow.Trajectory:
+    r"""Iterate :math:`W_{j+1}=W_j-\eta\,P_{W_j}(\nabla f(W_j))` (options of `gradient_descent`).
 
     Not the same as gradient descent on the layers: from balanced layers one step differs by
     :math:`O(\eta^2)` (Cohen 2019, "Acceleration by Depth").
+
+    Examples
+    --------
+    >>> from overparam import losses, preconditioner
+    >>> loss = losses.squared_distance([[1.0]])
+    >>> path = preconditioner.end_to_end_descent(loss, [[0.5]], 2, 0.1, 1)
+    >>> round(path.final.item(), 6)  # 0.5 + 0.1·2·0.5·0.5
+    0.55
     """
+    W0 = _check.matrix("W0", W0)
     return flow.gradient_descent(_field(loss, W0, depth), W0, step, n_steps, **options)
 
 
 def _field(loss, W0, depth):
     """Return W ↦ P_W(∇f(W)) on the matrices of the rank of W0."""
-    W0, depth = _check.matrix("W0", W0), _check.count("depth", depth)
+    depth = _check.count("depth", depth)
     try:
         shape = np.shape(loss.gradient(W0))
     except ValueError as error:
@@ -130,7 +190,7 @@ def _modes(W, depth, rank):
     # An SVD of W: eigenvalues of WWᵀ would square the singular values and lose half their digits.
     left, sigma, right = np.linalg.svd(W)
     row, column = _roots(sigma, rank, W.shape, depth)
-    # As the sum, not (σ_r² - σ_s²)/(σ_r^{2/N} - σ_s^{2/N}), which cancels for close values.
+    # As the sum, not (σ_r² - σ_s²)/(σ_r^{2/L} - σ_s^{2/L}), which cancels for close values.
     multipliers = sum(
         np.multiply.outer(row ** (depth - j), column ** (j - 1)) for j in range(1, depth + 1)
     )
@@ -138,7 +198,7 @@ def _modes(W, depth, rank):
 
 
 def _roots(sigma, rank, shape, depth):
-    """Return σ^{2/N} for rows and columns, with zeros beyond `rank`; 0.0 ** 0 is 1 in numpy."""
+    """Return σ^{2/L} for rows and columns, with zeros beyond `rank`; 0.0 ** 0 is 1 in numpy."""
     roots = np.zeros(max(shape))
     roots[:rank] = sigma[:rank] ** (2 / depth)
     return roots[: shape[0]], roots[: shape[1]]

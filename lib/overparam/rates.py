@@ -1,18 +1,23 @@
 r"""Rates for any initialization (chapter "Rates for any initialization").
 
-The loss is :math:`L(W_1,\dots,W_L)=f(W)`, :math:`W=W_1\cdots W_L` of shape (n, m). Letters:
-:math:`\mathcal T` is the operator of the induced flow :math:`\dot W=-\mathcal T\nabla f(W)`,
-:math:`D_l=W_l^\top W_l-W_{l+1}W_{l+1}^\top` are the imbalance matrices,
-:math:`[x]_+=\max(x,0)`; eigenvalues :math:`\lambda_i` and singular values :math:`\sigma_i`
-are counted from the largest, i = 1. A lower bound α of :math:`\lambda_{\min}(\mathcal T)` along
-the flow gives :math:`L(t)-L^*\le e^{-\gamma\alpha t}(L(0)-L^*)` for an f with PL constant γ.
+The loss of the weights is :math:`\mathcal L(W_1,\dots,W_L)=f(W)`, :math:`W=W_1\cdots W_L` of
+shape (n, m). Letters: :math:`\mathcal T` is the operator of the induced flow
+:math:`\dot W=-\mathcal T\nabla f(W)`, :math:`D_l=W_l^\top W_l-W_{l+1}W_{l+1}^\top` are the
+imbalance matrices, :math:`[x]_+=\max(x,0)`; eigenvalues :math:`\lambda_i` and singular values
+:math:`\sigma_i` are counted from the largest, i = 1. A lower bound α of
+:math:`\lambda_{\min}(\mathcal T)` along the flow gives
+:math:`\mathcal L(t)-\mathcal L^*\le e^{-\gamma\alpha t}(\mathcal L(0)-\mathcal L^*)` for an f
+with PL constant γ. Three layers and more: `layers`.
 """
 
 from functools import reduce
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check, flow, networks, scalar
+
+Layers = list[np.ndarray]
 
 # Up to so many entries of W the matrix of T is formed: below, that is the faster way.
 SMALL = 100
@@ -23,7 +28,7 @@ COARSE = 40
 # ---- The operator ---------------------------------------------------------------------------
 
 
-def apply_operator(weights, E):
+def apply_operator(weights: Layers, E: ArrayLike) -> np.ndarray:
     r"""Return :math:`\mathcal TE=\sum_lA_lA_l^\top\,E\,B_l^\top B_l`, of the shape of E.
 
     :math:`A_l=W_1\cdots W_{l-1}` and :math:`B_l=W_{l+1}\cdots W_L`, identities at the ends
@@ -33,7 +38,25 @@ def apply_operator(weights, E):
     Parameters
     ----------
     weights : list of matrices
+        The layers, whose shapes chain.
     E : matrix, shape (n, m) of the product
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+
+    Raises
+    ------
+    ValueError
+        If the layers do not chain or E has another shape than their product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> rates.apply_operator([np.diag([2.0, 1.0]), np.eye(2)], np.ones((2, 2)))
+    array([[5., 5.],
+           [2., 2.]])
     """
     left, right = _factors(weights)
     E = _check.matrix("E", E)
@@ -45,17 +68,29 @@ def apply_operator(weights, E):
     return sum(P @ E @ Q for P, Q in zip(left, right, strict=True))
 
 
-def operator(weights):
+def operator(weights: Layers) -> np.ndarray:
     r"""Return the matrix of :math:`\mathcal T`, shape (nm, nm), symmetric.
 
     It acts on W read row by row (numpy's `ravel`): ``operator(weights) @ E.ravel()`` is
     ``apply_operator(weights, E).ravel()``. In that order it is
     :math:`\sum_l(A_lA_l^\top)\otimes(B_l^\top B_l)`.
+
+    Parameters
+    ----------
+    weights : list of matrices
+        The layers, whose shapes chain; for a product of shape (n, m).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> rates.operator([np.array([[3.0]]), np.array([[2.0]])])  # two numbers: 3² + 2²
+    array([[13.]])
     """
     return sum(np.kron(P, Q) for P, Q in zip(*_factors(weights), strict=True))
 
 
-def smallest_eigenvalue(weights):
+def smallest_eigenvalue(weights: Layers) -> float:
     r"""Return :math:`\lambda_{\min}(\mathcal T)`.
 
     For two layers it is :math:`\lambda_n(W_1W_1^\top)+\lambda_m(W_2^\top W_2)`. For more layers
@@ -66,6 +101,19 @@ def smallest_eigenvalue(weights):
     Parameters
     ----------
     weights : list of matrices
+        The layers, whose shapes chain.
+
+    Notes
+    -----
+    The benchmark `benchmarks/rates.py` compares the iteration with the dense solver and with
+    `scipy.sparse.linalg.lobpcg` under the same preconditioner.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> round(rates.smallest_eigenvalue([np.diag([2.0, 1.0]), np.diag([3.0, 0.5])]), 4)
+    1.25
     """
     weights = networks.chained(weights)
     if len(weights) == 1:
@@ -95,8 +143,9 @@ def _lowest(left, right, tol=1e-8, max_iter=500):
     r"""Return :math:`\lambda_{\min}` of :math:`E\mapsto\sum_lP_lEQ_l`, None without convergence.
 
     Locally optimal preconditioned conjugate gradients (Knyazev 2001) for one vector, an n × m
-    matrix X; `scipy.sparse.linalg.lobpcg` does the same, at this size with four times the
-    overhead. In the eigenbases of :math:`\sum_{l>1}\lambda_{\min}(Q_l)P_l` and
+    matrix X. `scipy.sparse.linalg.lobpcg` with this preconditioner takes two to five times as long
+    up to a product of 60 × 60 and as long at 100 × 100 (`benchmarks/rates.py`). In the eigenbases
+    of :math:`\sum_{l>1}\lambda_{\min}(Q_l)P_l` and
     :math:`\sum_{l<L}\lambda_{\min}(P_l)Q_l`, T is nearly diagonal where it is small: the
     preconditioner inverts its diagonal, and exactly the block of the `COARSE` smallest diagonal
     entries. It stops when ‖TX - λX‖ ≤ tol·‖T‖, so that λ is that close to an eigenvalue.
@@ -164,11 +213,11 @@ def _lowest(left, right, tol=1e-8, max_iter=500):
 # ---- The margin -----------------------------------------------------------------------------
 
 
-def margins(target, start, condition=1.0):
-    r"""Return :math:`M_i=[\sigma_i(W^*)-\sqrt\kappa\,\|W^*-W_0\|_F]_+`, i = 1, …, max(n, m).
+def margins(target: ArrayLike, start: ArrayLike, condition: float = 1.0) -> np.ndarray:
+    r"""Return :math:`M_i=[\sigma_i(W^*)-\sqrt{K/\mu}\,\|W^*-W_0\|_F]_+`, i = 1, …, max(n, m).
 
-    Along the gradient flow of an f with condition number κ = K/μ and minimizer W*,
-    :math:`\sigma_i(W(t))\ge M_i` (Mallada 2022, "To general case"). Beyond min(n, m)
+    Along the gradient flow of any layers, for a μ-strongly convex f with K-Lipschitz gradient and
+    minimizer W*, :math:`\sigma_i(W(t))\ge M_i` (Mallada 2022, "To general case"). Beyond min(n, m)
     they are 0; the last one before that is the margin of :math:`\sigma_{\min}`.
 
     Parameters
@@ -176,7 +225,18 @@ def margins(target, start, condition=1.0):
     target, start : matrices, shape (n, m)
         W* and the product W_0 of the initial weights.
     condition : float
-        κ ≥ 1.
+        K/μ ≥ 1.
+
+    Returns
+    -------
+    ndarray, shape (max(n, m),)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> rates.margins(np.diag([3.0, 2.0]), np.diag([3.0, 1.5]))
+    array([2.5, 1.5])
     """
     target, start = _check.matrix("target", target), _check.matrix("start", start)
     if target.shape != start.shape:
@@ -194,7 +254,7 @@ def margins(target, start, condition=1.0):
 # ---- Scalar layers of any depth -------------------------------------------------------------
 
 
-def cumulative_imbalances(imbalances):
+def cumulative_imbalances(imbalances: ArrayLike) -> np.ndarray:
     r"""Return :math:`c_{(i)}=w_{(i)}^2-\min_jw_j^2`, i = 1, …, L - 1, from the largest down.
 
     The smallest of the L weights, whose own difference is zero, is left out.
@@ -203,17 +263,21 @@ def cumulative_imbalances(imbalances):
     ----------
     imbalances : array_like, shape (..., L - 1)
         The consecutive :math:`d_l=w_l^2-w_{l+1}^2`.
+
+    Examples
+    --------
+    >>> from overparam import rates
+    >>> rates.cumulative_imbalances([1, 3])  # of squares such as 4, 3, 0
+    array([4., 3.])
     """
-    d = _check.finite_array("imbalances", imbalances)
-    if d.ndim == 0:
-        d = d[None]
+    d = np.atleast_1d(_check.finite_array("imbalances", imbalances))
     above_last = np.flip(np.cumsum(np.flip(d, -1), -1), -1)
     offsets = np.concatenate([above_last, np.zeros((*d.shape[:-1], 1))], axis=-1)
     offsets = np.sort(offsets - offsets.min(axis=-1, keepdims=True), axis=-1)
     return np.flip(offsets[..., 1:], -1)
 
 
-def deep_scalar_bound(imbalances, product):
+def deep_scalar_bound(imbalances: ArrayLike, product: ArrayLike) -> float | np.ndarray:
     r"""Return :math:`\sqrt{(\prod_ic_{(i)})^2+(L|w|^{2-2/L})^2}\le\sum_l\prod_{i\ne l}w_i^2`.
 
     Proposition 1 of Mallada 2022 with the cumulative imbalances :math:`c_{(i)}`; an
@@ -226,6 +290,12 @@ def deep_scalar_bound(imbalances, product):
         Consecutive :math:`d_l=w_l^2-w_{l+1}^2`.
     product : array_like, broadcast against the leading axes
         :math:`w=w_1\cdots w_L`, of either sign.
+
+    Examples
+    --------
+    >>> from overparam import rates
+    >>> round(rates.deep_scalar_bound([1, 1], 6**0.5), 3)  # squares 3, 2, 1: exactly 11
+    10.106
     """
     c = cumulative_imbalances(imbalances)
     w = np.abs(_check.finite_array("product", product))
@@ -234,7 +304,7 @@ def deep_scalar_bound(imbalances, product):
     return float(bound) if bound.ndim == 0 else bound
 
 
-def deep_scalar_optimum(imbalances, product):
+def deep_scalar_optimum(imbalances: ArrayLike, product: float) -> float:
     r"""Return :math:`\alpha^*=\sum_l\prod_{i\ne l}w_i^2` from the imbalances and the product.
 
     :math:`\alpha^*=p'(s)` at the one root s ≥ 0 of the polynomial
@@ -245,12 +315,26 @@ def deep_scalar_optimum(imbalances, product):
     imbalances : array_like, shape (L - 1,)
         Consecutive :math:`d_l=w_l^2-w_{l+1}^2`.
     product : float
+
+    Examples
+    --------
+    >>> from overparam import rates
+    >>> round(rates.deep_scalar_optimum([1, 1], 6**0.5), 3)  # 2·1 + 3·1 + 3·2
+    11.0
     """
     squares = layer_squares(imbalances, product)
     return float(sum(np.prod(np.delete(squares, l)) for l in range(len(squares))))
 
 
-def layer_squares(imbalances, product):
+def layer_squares(imbalances: ArrayLike, product: float) -> np.ndarray:
+    """Return the squares of scalar layers with these consecutive imbalances and this product.
+
+    Examples
+    --------
+    >>> from overparam import rates
+    >>> rates.layer_squares([1, 1], 6**0.5).round(6)
+    array([3., 2., 1.])
+    """
     d = np.atleast_1d(_check.finite_array("imbalances", imbalances))
     if d.ndim != 1:
         raise ValueError(f"imbalances must be a list of L - 1 numbers, got shape {d.shape}")
@@ -260,7 +344,9 @@ def layer_squares(imbalances, product):
 # ---- Two layers -----------------------------------------------------------------------------
 
 
-def two_layer_bound(D, n, m, sigma_n, sigma_m):
+def two_layer_bound(
+    D: ArrayLike, n: int, m: int, sigma_n: float, sigma_m: float, scale: float = 0.0
+) -> float:
     r"""Return the lower bound of :math:`\lambda_{\min}(\mathcal T)` of Proposition 2.
 
     .. math:: \tfrac12\bigl[-\Delta_++\sqrt{(\Delta_++\underline\Delta)^2+4\sigma_m^2}
@@ -279,22 +365,32 @@ def two_layer_bound(D, n, m, sigma_n, sigma_m):
     sigma_n, sigma_m : float, not negative
         The n-th and m-th singular values of the product (or lower bounds of them, such as the
         margins); 0 beyond min(n, m).
+    scale : float, optional
+        Size of :math:`W_1^\top W_1`, if D may be the small difference of large matrices: then
+        eigenvalues of D below 1e-8 of it are round-off.
 
     Raises
     ------
     ValueError
         If D is not symmetric or cannot come from such weights (more than n positive or m negative
         eigenvalues, beyond round-off), or a singular value is negative or not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> round(rates.two_layer_bound(np.diag([1.0, -1.0]), 2, 2, 0.5, 0.5), 4)
+    0.4142
     """
     n, m = _check.count("n", n), _check.count("m", m)
     h = len(_check.matrix("D", D))
     sigma_n = _singular_value("sigma_n", sigma_n, n, min(m, h))
     sigma_m = _singular_value("sigma_m", sigma_m, m, min(n, h))
-    values = imbalance_spectrum("D", D, n, m, scale=max(sigma_n, sigma_m))[0]
+    values = imbalance_spectrum("D", D, n, m, scale=max(sigma_n, sigma_m, scale))[0]
     # For each layer: a is its guaranteed imbalance, b that of the other layer against it.
     a1, b1 = _positive_part(values, n), _positive_part(-values[::-1], 1)
     a2, b2 = _positive_part(-values[::-1], m), _positive_part(values, 1)
-    return _one_sided(a1, b1, sigma_n) + _one_sided(a2, b2, sigma_m)
+    return float(_one_sided(a1, b1, sigma_n) + _one_sided(a2, b2, sigma_m))
 
 
 def _one_sided(a, b, sigma):
@@ -305,13 +401,13 @@ def _one_sided(a, b, sigma):
     return a + 2 * sigma**2 / (a + b + np.hypot(a + b, 2 * sigma)) if sigma > 0 else a
 
 
-def two_layer_minimizer(D, W):
+def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> Layers:
     r"""Return [W_1, W_2] with imbalance D and product W that attain `two_layer_bound`, if n ≠ m.
 
     For n = m they attain the first of its two terms, that of W_1.
     The weights split into modes: each singular value of W takes one eigenvector of D, or a pair of
-    them with a positive and a negative eigenvalue. The smallest singular value takes the pair
-    :math:`\lambda_n(D)`, :math:`\lambda_{\min}(D)`.
+    them with a positive and a negative eigenvalue. The smallest singular value takes
+    :math:`\lambda_n(D)` if that is positive and, if it is not zero itself, the most negative one.
 
     Parameters
     ----------
@@ -322,6 +418,14 @@ def two_layer_minimizer(D, W):
     ------
     ValueError
         If no weights have this imbalance and this product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> least = rates.two_layer_minimizer(np.diag([1.0, -1.0]), np.array([[0.5, 0.0]]))
+    >>> round(rates.smallest_eigenvalue(least), 4)  # the bound: (1 - 1 + hypot(2, 1))/2
+    1.118
     """
     W = _check.matrix("W", W)
     n, m = W.shape
@@ -366,7 +470,7 @@ def two_layer_minimizer(D, W):
 # ---- Rates of the losses --------------------------------------------------------------------
 
 
-def factorization_rate(Y, U0, V0):
+def factorization_rate(Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
     r"""Return α with :math:`\ell(t)\le\ell(0)e^{-\alpha t}`, :math:`\ell=\frac12\|Y-UV^\top\|_F^2`.
 
     :math:`\alpha=l_1+\sqrt{l_2^2+4M_n^2}+l_3+\sqrt{l_4^2+4M_m^2}`, twice `two_layer_bound` of
@@ -380,28 +484,45 @@ def factorization_rate(Y, U0, V0):
     ----------
     Y : matrix, shape (m, n)
     U0, V0 : matrices, shapes (m, k) and (n, k)
+        Any width k; the rate is 0 where neither imbalance nor margin gives one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> eye = np.eye(2)
+    >>> round(rates.factorization_rate(1.5 * eye, 2 * eye, 0.5 * eye), 4)  # 2·hypot(3.75, 2·M)
+    8.143
     """
     Y = _check.matrix("Y", Y)
     U0, V0 = _two_factors(U0, V0, Y.shape)
     return 2 * _margin_bound(Y, U0, V0)
 
 
-def regression_rate(X, Y, U0, V0):
+def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
     r"""Return α with :math:`\ell(t)-\ell^*\le e^{-\alpha t}(\ell(0)-\ell^*)`,
     :math:`\ell=\frac12\|Y-XUV^\top\|_F^2`.
 
     For X of full column rank :math:`\alpha=\lambda_{\min}(X^\top X)\,(l_1+\sqrt{l_2^2+4M_n^2}
     +l_3+\sqrt{l_4^2+4M_m^2})` as in `factorization_rate`, with
-    :math:`M_i=[\sigma_i(W^*)-\sqrt\kappa\,\|W^*-U_0V_0^\top\|_F]_+` and κ the condition number of
-    :math:`X^\top X` (Mallada 2023, "Matrix Factorization vs Linear Regression",
-    corrected). Otherwise the directions that X does not see are frozen, and the rate is that of
-    the regression in the row space of X: with the smallest eigenvalue that is not zero, and
-    :math:`U_1=\Phi_1^\top U_0` in place of :math:`U_0`.
+    :math:`M_i=[\sigma_i(W^*)-\sqrt{K/\mu}\,\|W^*-U_0V_0^\top\|_F]_+`, where K and μ are the largest
+    and the smallest eigenvalue of :math:`X^\top X` (Mallada 2023, "Matrix Factorization vs Linear
+    Regression", corrected). Otherwise the directions that X does not see are frozen, and the rate
+    is that of the regression in the row space of X: with the smallest eigenvalue that is not zero,
+    and :math:`U_1=\Phi_1^\top U_0` in place of :math:`U_0`.
 
     Parameters
     ----------
     X, Y : matrices, shapes (N, m) and (N, n)
     U0, V0 : matrices, shapes (m, k) and (n, k)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> X, Y, U0, V0 = (np.array([[value]]) for value in (2.0, 2.0, 1.0, 0.5))
+    >>> round(rates.regression_rate(X, Y, U0, V0), 4)  # 2·4·hypot(0.75, 2·(1 - 0.5))
+    10.0
     """
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
     if len(X) != len(Y):
@@ -414,7 +535,7 @@ def regression_rate(X, Y, U0, V0):
     singular, rows = singular[seen], right[seen]
     target = (left[:, seen].T @ Y) / singular[:, None]
     condition = (singular[0] / singular[-1]) ** 2
-    return 2 * singular[-1] ** 2 * _margin_bound(target, rows @ U0, V0, condition)
+    return float(2 * singular[-1] ** 2 * _margin_bound(target, rows @ U0, V0, condition))
 
 
 def _margin_bound(target, U0, V0, condition=1.0):
@@ -423,7 +544,8 @@ def _margin_bound(target, U0, V0, condition=1.0):
     # A singular value of the product beyond the width k is zero, and so is its margin.
     width = U0.shape[1]
     sigma = [M[i - 1] if i <= min(m, n, width) else 0.0 for i in (m, n)]
-    return two_layer_bound(U0.T @ U0 - V0.T @ V0, m, n, *sigma)
+    A, B = U0.T @ U0, V0.T @ V0
+    return two_layer_bound(A - B, m, n, *sigma, scale=np.linalg.norm(A, 2))
 
 
 def _two_factors(U0, V0, shape):
@@ -436,7 +558,9 @@ def _two_factors(U0, V0, shape):
     return U0, V0
 
 
-def measured_rates(weights, Y, t, X=None):
+def measured_rates(
+    weights: Layers, Y: np.ndarray, t: np.ndarray, X: np.ndarray | None = None
+) -> np.ndarray:
     r"""Return :math:`\min_t\frac1t\log\frac{\ell(0)}{\ell(t)}` for many networks at once.
 
     :math:`\ell` is :math:`\frac12\|Y-XW\|_F^2` minus its minimum; every valid rate is at most this.
@@ -454,32 +578,34 @@ def measured_rates(weights, Y, t, X=None):
     Returns
     -------
     ndarray, shape (batch,)
+
+    Raises
+    ------
+    ValueError
+        If a flow cannot be followed to the last time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> weights = [np.full((1, 1, 1), 1.01), np.full((1, 1, 1), 1.0)]  # next to the target 1
+    >>> rates.measured_rates(weights, np.ones((1, 1, 1)), np.array([0.5, 1.0])).round(1)
+    array([4.])
     """
-    weights = [
-        _check.finite_array(f"weights[{i}]", layer, ndim=3) for i, layer in enumerate(weights)
-    ]
+    weights = [_check.finite_array(f"weights[{i}]", W, ndim=3) for i, W in enumerate(weights)]
     t, Y = _check.finite_array("t", t, ndim=1), _check.finite_array("Y", Y, ndim=3)
-    if X is None:
-        curvature, best = np.eye(Y.shape[1])[None], Y
-    else:
-        X = _check.finite_array("X", X, ndim=3)
-        curvature, best = X.mT @ X, np.linalg.pinv(X) @ Y
+    X = np.eye(Y.shape[1])[None] if X is None else _check.finite_array("X", X, ndim=3)
+    curvature, best = X.mT @ X, np.linalg.pinv(X) @ Y
 
     def gradients(layers):
-        ahead = [None]
-        for layer in layers:
-            ahead.append(layer if ahead[-1] is None else ahead[-1] @ layer)
-        behind, result = curvature @ (ahead[-1] - best), []
-        for before, layer in zip(ahead[-2:0:-1], layers[:0:-1], strict=True):
-            result.append(before.mT @ behind)
-            behind = behind @ layer.mT
-        return [behind, *reversed(result)]
+        return networks.gradients(layers, lambda W: curvature @ (W - best))
 
     def excess(layers):
         gap = reduce(np.matmul, layers) - best
         return np.sum(gap * (curvature @ gap), axis=(1, 2)) / 2
 
-    path = flow.gradient_flow(gradients, weights, t, rtol=1e-12, atol=1e-14)
+    tiny = 1e-15 * max(map(np.linalg.norm, weights))
+    path = flow.gradient_flow(gradients, weights, t, rtol=1e-12, atol=tiny)
     if path.reason != flow.END_OF_TIME:
         raise ValueError(f"weights give a flow that could not be followed to t = {t[-1]:g}: {path}")
     fall = np.array([excess(layers) for layers in path]) / excess(weights)
@@ -508,26 +634,46 @@ def _positive_part(values, i):
     return max(values[i - 1], 0.0) if i <= len(values) else 0.0
 
 
-def _round_off(*spectra, scale=0.0):
-    """Return what counts as zero: D may be the small difference of large matrices."""
-    return 1e-8 * max(1.0, scale, *(np.abs(values).max() for values in spectra))
+def imbalance_spectrum(
+    name: str, D: ArrayLike, positive: int, negative: int, scale: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (largest first) and eigenvectors of a possible imbalance matrix.
 
+    Parameters
+    ----------
+    name : str
+        How the argument D is called in messages.
+    D : matrix, symmetric
+    positive, negative : int
+        How many eigenvalues of each sign the layers allow.
+    scale : float
+        See `two_layer_bound`.
 
-def imbalance_spectrum(name, D, positive, negative, scale=0.0):
-    """Return eigenvalues (largest first) and eigenvectors of a possible imbalance matrix."""
+    Raises
+    ------
+    ValueError
+        If D is not symmetric or has more eigenvalues of a sign, beyond 1e-8 of its size or `scale`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import rates
+    >>> rates.imbalance_spectrum("D", np.diag([-1.0, 2.0]), 1, 1)[0]
+    array([ 2., -1.])
+    """
     D = _check.matrix(name, D)
-    if D.shape[0] != D.shape[1] or np.abs(D - D.T).max() > 1e-8 * max(1.0, np.abs(D).max()):
+    small = 1e-8 * max(scale, np.abs(D).max())
+    if D.shape[0] != D.shape[1] or np.abs(D - D.T).max() > small:
         raise ValueError(f"{name} must be a symmetric matrix, got one of shape {D.shape}")
     values, vectors = np.linalg.eigh((D + D.T) / 2)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    small = _round_off(values, scale=scale)
     found = np.sum(values > small), np.sum(values < -small)
     if found[0] > positive or found[1] > negative:
         raise ValueError(
             f"{name} cannot be an imbalance of these layers: it has {found[0]} positive and "
-            f"{found[1]} negative eigenvalues, at most {positive} and {negative} are possible"
+            f"{found[1]} negative eigenvalues, at most {positive} and {negative} are possible; if "
+            "it is round-off of large weights, give their size as scale"
         )
-    return values, vectors
+    return values[::-1], vectors[:, ::-1]
 
 
 def _singular_value(name, value, index, rank):
