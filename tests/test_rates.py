@@ -420,6 +420,10 @@ def test_corollary_holds_for_square_homogeneous_imbalance_only():
     )
     claimed = 2 * np.hypot(1, 2 * rates.margins(Y, U @ V.T)[0])
     assert np.exp(-claimed) < fall(Y, U, V, 1.0) <= np.exp(-rates.factorization_rate(Y, U, V))
+    # homogeneous and square, but k = 1 < 2 = m = n: the second mode of the target is out of reach
+    U, V, Y = np.array([[2.0], [0.0]]), np.zeros((2, 1)), np.eye(2)
+    assert np.array_equal(U.T @ U - V.T @ V, [[4.0]]) and rates.factorization_rate(Y, U, V) == 0
+    assert np.exp(-2 * 4.0) < 0.5 <= fall(Y, U, V, 1.0) < 0.51
     # imbalance of both signs, k = m = n: nothing without a margin
     assert rates.factorization_rate(np.zeros((2, 2)), np.diag([1.0, 0.0]), np.diag([0.0, 1.0])) == 0
 
