@@ -34,15 +34,39 @@
   };
 
   // Italic letters lean a few pixels out of their box, which is no reason to scroll.
+  const sticksOut = (element) => element.scrollWidth > element.clientWidth + 8;
   const scrolls = (element) =>
-    element.scrollWidth > element.clientWidth + 8 &&
-    ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+    sticksOut(element) && ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+
+  // Formulas wider than their column are made smaller, down to four fifths; wider ones scroll.
+  const fitFormulas = () => {
+    const formulas = [...document.querySelectorAll(".bd-article .math:has(> mjx-container)")];
+    for (const formula of formulas) {
+      formula.classList.remove("wide");
+      formula.style.fontSize = "";
+    }
+    const measured = formulas
+      .filter((formula) => formula.offsetParent)
+      .map((formula) => {
+        const block = formula.closest("p, li, td, div, section, figcaption, dd");
+        const number = formula.querySelector(":scope > .eqno")?.getBoundingClientRect().width ?? 0;
+        const room = block.getBoundingClientRect().width - number;
+        const body = formula.querySelector("mjx-math");
+        return [formula, room, body.getBoundingClientRect().width];
+      });
+    for (const [formula, room, width] of measured) {
+      if (width <= room + 1) continue;
+      const scale = room / width;
+      if (scale < 0.8) formula.classList.add("wide");
+      formula.style.fontSize = `${Math.max(scale, 0.8) * 100}%`;
+    }
+  };
 
   // MathJax makes every formula a stop of the tab key; keep those that must scroll.
   const letKeyboardIn = () => {
     const reach = [];
     for (const formula of document.querySelectorAll("mjx-container")) {
-      reach.push([formula, scrolls(formula)]);
+      reach.push([formula, false]);
       reach.push([formula.parentElement, scrolls(formula.parentElement)]);
     }
     for (const box of document.querySelectorAll(
@@ -57,13 +81,16 @@
     }
   };
 
+  let observer;
   let waiting = false;
   const look = () => {
     if (waiting) return;
     waiting = true;
     setTimeout(() => {
-      waiting = false;
+      fitFormulas();
       letKeyboardIn();
+      observer.takeRecords(); // what was just written is no reason to look again
+      waiting = false;
     }, 50);
   };
 
@@ -85,7 +112,8 @@
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll(".explorer:has(.explorer-frame)").forEach(wake);
     repairNames();
-    new MutationObserver(look).observe(document.body, {
+    observer = new MutationObserver(look);
+    observer.observe(document.body, {
       attributeFilter: ["open"],
       attributes: true,
       childList: true,

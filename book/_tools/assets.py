@@ -32,7 +32,18 @@ DROP = re.compile(
     r"|searchindex|Search\.loadIndex"
 )
 ICON_RULE = re.compile(r"(?<=[}/])\s*\.fa[a-z0-9-]*[^{}@]*\{[^{}]*\}")
+IMPORT = re.compile(r"""@import\s+(?:url\()?["']?([\w./-]+)["']?\)?;""")
 ICON_FONT = re.compile(r"@font-face\{[^{}]*Font Awesome[^{}]*\}")
+# The theme's script comes later: a reader in the dark should not see the light one first.
+THEME = """<script data-cfasync="false">
+    (() => {
+      const kept = (name) => { try { return localStorage.getItem(name) } catch { return null } };
+      const mode = kept("mode") || "auto";
+      const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+      document.documentElement.dataset.mode = mode;
+      document.documentElement.dataset.theme = mode === "auto" ? (dark ? "dark" : "light") : mode;
+    })();
+  </script>"""
 UNUSED = {"locales", "scripts", "styles", "vendor"}
 DONE = "_static/book.css?v="
 ICON_BASE = """
@@ -71,6 +82,7 @@ def bundle(app: Sphinx, error: Exception | None) -> None:
 def assets(out: Path, texts: dict[Path, str]) -> tuple[list[str], list[str]]:
     """Return the style sheets and scripts of all pages, each once, in the order of the pages."""
     styles: dict[str, str] = {}
+    settings: dict[str, str] = {}  # short scripts in the pages: the others read what they set
     scripts: dict[str, str] = {}
     for page, text in texts.items():
         if DONE in text:
@@ -87,7 +99,8 @@ def assets(out: Path, texts: dict[Path, str]) -> tuple[list[str], list[str]]:
             if path:
                 scripts.setdefault(str(path), path.read_text(encoding="utf-8"))
             elif not source:
-                scripts.setdefault(body.strip(), body.strip())
+                settings.setdefault(body.strip(), body.strip())
+    scripts = {**settings, **scripts}
     return list(styles.values()), [re.sub(r"//# sourceMapping.*", "", s) for s in scripts.values()]
 
 
@@ -103,6 +116,7 @@ def styled(path: Path, out: Path) -> str:
     text = ICON_FONT.sub("", re.sub(r"/\*# sourceMapping.*?\*/", "", text))
     while (shorter := ICON_RULE.sub("", text)) != text:
         text = shorter
+    text = IMPORT.sub(lambda match: styled((path.parent / match[1]).resolve(), out), text)
     static = out / "_static"
 
     def moved(match: re.Match) -> str:
@@ -157,6 +171,7 @@ def rewritten(page: Path, text: str, out: Path, names: dict[str, str]) -> str:
         return text
     static = f"{'../' * (len(page.relative_to(out).parts) - 1)}_static"
     text = PRELOAD.sub("", LINK.sub("", text))
+    text = re.sub(r"<script data-cfasync.*?</script>", THEME, text, flags=re.S)
     text = SCRIPT.sub(script, text)
     viewport, *rest = VIEWPORT.split(text)
     text = viewport + VIEWPORT.search(text)[0] + "".join(rest)

@@ -1,0 +1,54 @@
+"""A local Sphinx extension: small repairs of a page's text when it is written.
+
+Statements, examples and exercises get a link to themselves; a formula keeps the punctuation that
+follows it on its line; the head of a proof can be styled; and ids that the extensions give to every
+box go, as an id may stand once on a page.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sphinx.application import Sphinx
+
+STATEMENT = re.compile(
+    r'(<div class="[^"]*\b(?:proof \w+|exercise)\b[^"]*" id="([^"]+)">\s*'
+    r'<p class="admonition-title">)(.*?)(</p>)',
+    re.S,
+)
+PERMALINK = '{0}{2}<a class="headerlink" href="#{1}" title="Link to this {3}">#</a>{4}'
+FORMULA = re.compile(
+    r"(\(?<span class=\"math[^>]*>\\\([^<]*\\\)</span>)((?:[.,;:!?)\]’”%]|’s|-[a-z]+)+)"
+)
+SAME_ID = re.compile(r' id="(?:proof|exercise|solution|[a-z]+)-content"')
+PROOF = re.compile(r'<div class="proof admonition" id="proof">\s*<p>Proof\.')
+PROOF_HEAD = (
+    '<div class="proof proof-text admonition">\n<p><em class="proof-head">Proof.</em>'
+)
+INPUT = re.compile(r'<summary aria-label="Toggle hidden content">')
+
+
+def polished(body: str) -> str:
+    """Return the HTML of a page's text, repaired."""
+
+    def linked(match: re.Match) -> str:
+        before, name, title, after = match.groups()
+        kind = "exercise" if "exercise" in before else "statement"
+        return PERMALINK.format(before, name, title, kind, after)
+
+    body = STATEMENT.sub(linked, body)
+    body = FORMULA.sub(r'<span class="together">\1\2</span>', body)
+    body = PROOF.sub(PROOF_HEAD, SAME_ID.sub("", body))
+    return INPUT.sub("<summary>", body)
+
+
+def polish(app: Sphinx, pagename: str, template: str, context: dict, doctree: object) -> None:
+    """Repair a page before its template is filled."""
+    if "body" in context and app.builder.format == "html":
+        context["body"] = polished(context["body"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.connect("html-page-context", polish, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
