@@ -28,7 +28,7 @@ VIEWPORT = re.compile(r'<meta name="viewport"[^>]*>\s*')
 STAY = re.compile(r"window\.MathJax|data-cfasync|application/|mathjax/")
 # What the pages do not use: icons as a font, thebe, tabs, Sphinx's own search.
 DROP = re.compile(
-    r"fontawesome\.js|thebe|DOCUMENTATION_OPTIONS\.pagename|design-tabs|searchtools|language_data"
+    r"fontawesome\.js|thebe|DOCUMENTATION_OPTIONS\.|design-tabs|searchtools|language_data"
     r"|searchindex|Search\.loadIndex"
 )
 ICON_RULE = re.compile(r"(?<=[}/])\s*\.fa[a-z0-9-]*[^{}@]*\{[^{}]*\}")
@@ -186,7 +186,7 @@ def rewritten(page: Path, text: str, out: Path, names: dict[str, str]) -> str:
 
 def kept(page: Path, attributes: str, body: str) -> bool:
     """Tell whether a script stays where it is: it is not in the common one, and is used."""
-    if DROP.search(attributes + body):
+    if DROP.search(attributes + body) and "cfasync" not in attributes:
         return False
     return STAY.search(attributes + body) is not None
 

@@ -22,9 +22,7 @@ FORMULA = re.compile(
 )
 SAME_ID = re.compile(r' id="(?:proof|exercise|solution|[a-z]+)-content"')
 PROOF = re.compile(r'<div class="proof admonition" id="proof">\s*<p>Proof\.')
-PROOF_HEAD = (
-    '<div class="proof proof-text admonition">\n<p><em class="proof-head">Proof.</em>'
-)
+PROOF_HEAD = '<div class="proof proof-text admonition">\n<p><em class="proof-head">Proof.</em>'
 INPUT = re.compile(r'<summary aria-label="Toggle hidden content">')
 
 
