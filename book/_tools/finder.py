@@ -50,6 +50,10 @@ class Entries(HTMLParser):
         self.open.append((self.depth, entry))
         return entry
 
+    def expects_title(self) -> bool:
+        """Tell whether the entry at hand has no title yet."""
+        return self.title is None and bool(self.open) and not self.open[-1][1]["title"]
+
     def handle_starttag(self, tag, attrs):
         if tag in VOID:
             return
@@ -66,9 +70,10 @@ class Entries(HTMLParser):
         elif tag == "dt" and anchor.startswith("term-"):
             self.begin("term", anchor)
             self.title = self.depth
-        elif re.fullmatch(r"h[1-6]", tag) or "admonition-title" in classes:
-            if self.title is None and self.open and not self.open[-1][1]["title"]:
-                self.title = self.depth
+        elif self.expects_title() and (
+            re.fullmatch(r"h[1-6]", tag) or "admonition-title" in classes
+        ):
+            self.title = self.depth
 
     def handle_endtag(self, tag):
         if tag in VOID:
