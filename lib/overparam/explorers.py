@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 
+LIVE = ("scalar", "riccati", "edge")  # those of book/_static/live.js
 LIMIT = 500_000  # characters that one explorer may add to a page
 
 
@@ -80,9 +81,7 @@ class Explorer:
         return ipywidgets.VBox([*sliders, *frames])
 
     def _image(self, index: int) -> str:
-        svg = quote(self.frames[index], safe=" /:;,=<>()'!*+?@")
-        alt = html.escape(self.descriptions[index])
-        return f'<img class="explorer-frame" alt="{alt}" src="data:image/svg+xml,{svg}">'
+        return _image(self.frames[index], self.descriptions[index])
 
 
 class Slider:
@@ -190,6 +189,54 @@ def explorer(
         [describe(**setting) for setting in settings],
         sliders,
     )
+
+
+class Live:
+    """A picture that the page's script draws and the reader drags; a still one elsewhere."""
+
+    def __init__(self, name, still, alt):
+        self.name, self.still, self.alt = name, still, alt
+
+    def __repr__(self) -> str:
+        return f"Live explorer: {self.name}"
+
+    def _repr_html_(self) -> str:
+        image = _image(self.still, self.alt)
+        return f'<div class="explorer live" data-live="{self.name}">{image}</div>'
+
+
+def live(name: str, draw: Callable[[], Any], alt: str) -> Live:
+    """Return an explorer that a page computes itself, in book/_static/live.js.
+
+    Parameters
+    ----------
+    name : {"scalar", "riccati", "edge"}
+        Which of them.
+    draw : callable
+        Draws the still picture that stands for it on paper and in JupyterLab.
+    alt : str
+        What the still picture shows.
+
+    Raises
+    ------
+    ValueError
+        If there is no live explorer of this name.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> live("scalar", lambda: plt.subplots(), "Nothing but axes")
+    Live explorer: scalar
+    """
+    if name not in LIVE:
+        raise ValueError(f"name must be one of {LIVE}, got {name!r}")
+    return Live(name, _frame(draw, {}), alt)
+
+
+def _image(svg, alt):
+    address = quote(svg, safe=" /:;,=<>()'!*+?@")
+    alt = html.escape(alt)
+    return f'<img class="explorer-frame" alt="{alt}" src="data:image/svg+xml,{address}">'
 
 
 def _stack(children, slider, start):

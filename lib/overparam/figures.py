@@ -9,6 +9,7 @@ import numpy as np
 
 from overparam import _check
 from overparam.explorers import explorer as explorer
+from overparam.explorers import live as live
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; black comes last.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
