@@ -312,23 +312,23 @@ def test_two_layer_bound_is_attained(n, h, m, seed):
 
 
 def test_two_layer_bound_is_strict_for_square_products():
-    from scipy.optimize import minimize
-
-    D, target = np.diag([1.0, -1.0]), np.array([1.25, 0.25])
-    S = lambda z: np.array([[z[0], z[1]], [z[1], z[2]]])  # noqa: E731
-    product = lambda z: S(z) @ (S(z) - D)  # noqa: E731
-    constraints = [
-        {"type": "eq", "fun": lambda z: [np.trace(product(z)), np.linalg.det(product(z))] - target},
-        {
-            "type": "ineq",
-            "fun": lambda z: [*np.linalg.eigvalsh(S(z)), *np.linalg.eigvalsh(S(z) - D)],
-        },
-    ]
-    value = lambda z: np.linalg.eigvalsh(S(z))[0] + np.linalg.eigvalsh(S(z) - D)[0]  # noqa: E731
-    rng = np.random.default_rng(4)
-    runs = [minimize(value, rng.random(3) * [2, 1, 2], constraints=constraints) for _ in range(40)]
-    best = min(r.fun for r in runs if r.success)
-    assert best > 1.5 * rates.two_layer_bound(D, 2, 2, 0.5, 0.5)
+    """All layers with D = diag(1, -1) and singular values 1, ½ are a family with one parameter."""
+    D = np.diag([1.0, -1.0])
+    p = np.geomspace(0.05, 5, 200_001)  # det W1ᵀW1
+    g = 1 + 1 / (4 * p) - p
+    possible = 1.25 - g**2 + g - 2 * p >= 0
+    p, g = p[possible], g[possible]
+    s = np.sqrt(2.25 + p + 1 / (4 * p))
+    value = s - (np.sqrt(s**2 - 4 * p) + np.sqrt(s**2 - 1 / p)) / 2
+    bound = rates.two_layer_bound(D, 2, 2, 0.5, 0.5)
+    assert 1.6 * bound < value.min() < 1.7 * bound
+    for k in range(0, len(p), 5000):
+        b = np.sqrt(1.25 - g[k] ** 2 + g[k] - 2 * p[k]) / 2
+        S = np.array([[s[k] + g[k], 2 * b], [2 * b, s[k] - g[k]]]) / 2
+        weights = [np.linalg.cholesky(S).T, np.linalg.cholesky(S - D)]
+        assert np.allclose(networks.imbalance(weights)[0], D)
+        assert np.allclose(np.linalg.svd(networks.product(weights))[1], [1, 0.5])
+        assert np.isclose(rates.smallest_eigenvalue(weights), value[k])
 
 
 def test_two_layer_bound_increases_with_the_singular_values():
