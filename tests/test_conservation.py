@@ -146,3 +146,131 @@ def test_bad_input_is_named():
     one_layer = gradient_flow(lambda w: w, [1.0, 2.0], 1.0)
     with pytest.raises(ValueError, match="trajectory"):
         conservation.drift(one_layer)
+
+
+# How many laws
+
+
+def full_rank_at(m, n, k, seed):
+    return np.random.default_rng(seed).standard_normal((m + n, k))
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 11), SEEDS)
+def test_the_count_is_the_rank_of_the_imbalance_and_of_what_gradients_reach(m, n, k, seed):
+    """Lie algebra by numerical brackets: what it reaches and the laws make up all weights."""
+    R, J = full_rank_at(m, n, k, seed), np.diag([1.0] * m + [-1.0] * n)
+    units = np.eye(R.size).reshape(-1, *R.shape)
+    derivative = [np.ravel(E.T @ J @ R + R.T @ J @ E) for E in units]
+    assert np.linalg.matrix_rank(derivative) == conservation.count(m, n, k)
+    fields = []
+    for G in np.eye(m * n).reshape(-1, m, n):
+        fields.append(np.block([[np.zeros((m, m)), G], [G.T, np.zeros((n, n))]]))
+    brackets = [A @ B - B @ A for A in fields for B in fields]
+    reached = np.linalg.matrix_rank([np.ravel(M @ R) for M in [*fields, *brackets]])
+    assert reached == R.size - conservation.count(m, n, k)
+
+
+def momentum_algebra(m, n):
+    """A basis of the Lie algebra that the fields of the heavy ball generate, by brackets."""
+    size = m + n
+    zero = np.zeros((size, size))
+    algebra = [np.block([[zero, np.eye(size)], [zero, zero]])]
+    for G in np.eye(m * n).reshape(-1, m, n):
+        S = np.block([[np.zeros((m, m)), G], [G.T, np.zeros((n, n))]])
+        algebra.append(np.block([[zero, zero], [S, zero]]))
+    rank = 0
+    while rank < len(algebra):
+        rank = len(algebra)
+        brackets = [A @ B - B @ A for A in algebra for B in algebra]
+        rows = np.reshape([*algebra, *brackets], (-1, 4 * size**2))
+        _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+        algebra = list(basis[sizes > 1e-9 * sizes[0]].reshape(-1, 2 * size, 2 * size))
+    return algebra
+
+
+@pytest.mark.parametrize("m, n", [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_the_count_with_momentum_is_what_the_algebra_leaves(m, n):
+    size, algebra = m + n, momentum_algebra(m, n)
+    assert len(algebra) == (6 if m * n == 1 else size * (2 * size + 1))
+    for k in range(1, 2 * size + 4):
+        Z = np.random.default_rng(k).standard_normal((2 * size, k))
+        reached = np.linalg.matrix_rank([np.ravel(M @ Z) for M in algebra])
+        assert Z.size - reached == conservation.count_momentum(m, n, k)
+
+
+@pytest.mark.parametrize("friction", [0.0, 0.7])
+@pytest.mark.parametrize("m, n, k", [(2, 2, 3), (1, 3, 2), (1, 1, 3)])
+def test_the_rotation_charge_is_kept_by_the_heavy_ball(m, n, k, friction):
+    rng = np.random.default_rng(2)
+    Y, size = rng.standard_normal((m, n)), (m + n) * k
+
+    def motion(_, s):
+        R, P = s[:size].reshape(-1, k), s[size:].reshape(-1, k)
+        r = Y - R[:m] @ R[m:].T
+        return np.concatenate(
+            [s[size:], np.ravel([*(r @ R[m:]), *(r.T @ R[:m])]) - friction * P.ravel()]
+        )
+
+    begin = rng.standard_normal(2 * size)
+    path = solve_ivp(motion, (0, 3), begin, rtol=1e-11, atol=1e-13)
+    charges = []
+    for t, s in zip(path.t, path.y.T, strict=True):
+        charge = s[:size].reshape(-1, k).T @ s[size:].reshape(-1, k)
+        charges.append(np.exp(friction * t) * (charge - charge.T))
+    assert np.ptp(charges, axis=0).max() < 1e-7
+    assert np.linalg.norm(charges[0]) > 0.1
+
+
+@pytest.mark.parametrize(
+    "widths", [(2, 2, 1), (3, 2, 2), (1, 3, 1), (2, 5, 1), (2, 2, 2, 2), (2, 1, 2, 2), (2, 5, 5, 1)]
+)
+def test_deep_networks_have_no_laws_but_the_imbalances(widths):
+    assert conservation.deep_count(widths) == conservation.imbalance_count(widths)
+    if len(widths) == 3:
+        assert conservation.deep_count(widths) == conservation.count(
+            widths[0], widths[2], widths[1]
+        )
+
+
+@pytest.mark.parametrize(
+    "widths, laws, imbalances",
+    [
+        ((1, 2, 2, 1), 7, 6),
+        ((1, 3, 3, 1), 14, 12),
+        ((3, 1, 2, 2, 1), 8, 7),
+        ((1, 1, 1, 1), 2, 2),
+        ((1, 2, 1, 1), 4, 4),
+        ((1, 3, 1, 1), 6, 6),
+        ((1, 2, 1, 2, 1), 7, 7),
+    ],
+)
+def test_scalar_parts_with_two_wide_hidden_layers_have_more_laws(widths, laws, imbalances):
+    assert conservation.deep_count(widths) == laws
+    assert conservation.imbalance_count(widths) == imbalances
+
+
+def test_a_scalar_network_moves_along_one_curve_whatever_the_loss():
+    """Hence 1-2-2-1 has one law more than its imbalances: back with another loss, same way."""
+    start = networks.gaussian([1, 2, 2, 1], 1.0, np.random.default_rng(0))
+    away = networks.layer_flow(losses.squared_distance([[3.0]]), start, 0.2, rtol=1e-11)
+    back = networks.layer_flow(
+        losses.squared_distance([[-30.0]]), away.final, 1.0, rtol=1e-11, atol=1e-13,
+        stop=lambda W: networks.product(W).item() - networks.product(start).item(),
+    )  # fmt: skip
+    for first, last, between in zip(start, back.final, away.final, strict=True):
+        assert np.allclose(first, last, atol=1e-7) and not np.allclose(first, between, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: conservation.count(0, 1, 1), "m must"),
+        (lambda: conservation.count(1, 1.5, 1), "n must"),
+        (lambda: conservation.count_momentum(1, 1, 0), "k must"),
+        (lambda: conservation.deep_count([2, 2]), "widths"),
+        (lambda: conservation.imbalance_count([2, 0, 2]), "widths"),
+    ],
+)
+def test_bad_sizes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

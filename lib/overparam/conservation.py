@@ -101,10 +101,10 @@ def count(m: int, n: int, k: int) -> int:
 def count_momentum(m: int, n: int, k: int) -> int:
     r"""Return the number of independent laws of two layers under momentum.
 
-    Of the heavy ball :math:`\ddot w+g\dot w=-\nabla\mathcal L`, as functions of weights,
-    velocities and, with friction g, time; every law is made of the antisymmetric matrix
-    :math:`e^{gt}(R^\top\dot R-\dot R^\top R)`, R = (U; V), unless m = n = 1, where
-    u + v and u - v have one each.
+    Of the heavy ball :math:`\ddot w=-\nabla\mathcal L`, as functions of weights and velocities:
+    every law is a function of the antisymmetric matrix :math:`R^\top\dot R-\dot R^\top R`,
+    R = (U; V), unless m = n = 1, where u + v and u - v have one each. With friction g the same
+    matrices are constant after multiplication by :math:`e^{gt}`.
 
     Parameters
     ----------
