@@ -16,12 +16,14 @@ export VECLIB_MAXIMUM_THREADS := 1
 # Keeps the kernels' debugger from writing a warning at every start.
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test lint bench notebooks assignments clean
+.PHONY: help book pdf zip test lint bench notebooks assignments clean
 .NOTPARALLEL:
 
 help:
 	@echo "make book       execute the notebooks and build the site into _build/html"
 	@echo "make test       build the book, then run every test and compare every notebook's outputs"
+	@echo "make pdf        make one PDF of the whole book, through Chromium"
+	@echo "make zip        pack the site, to be read offline"
 	@echo "make notebooks  execute the notebooks and write them back in the normal form"
 	@echo "make assignments  make the students' notebooks from their private sources"
 	@echo "make lint       check the style of the code"
@@ -45,6 +47,12 @@ book: $(STAMP)
 	@rm -rf _build/html
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "== done: open _build/html/index.html"
+
+pdf: book
+	@$(BIN)/python book/_tools/publish.py pdf
+
+zip: book
+	@$(BIN)/python book/_tools/publish.py zip
 
 # Both runs are made even if the first one fails, so that one call tells everything.
 test: book

@@ -68,6 +68,25 @@ class Bibtex(SphinxDirective):
         return [nodes.literal_block(text, text, language="bibtex")]
 
 
+class Downloads(SphinxDirective):
+    """Show the ways to the PDF, the offline copy, Binder and the repository."""
+
+    def run(self) -> list[nodes.Node]:
+        record = citation(Path(self.env.srcdir))
+        repository = record["repository-code"]
+        binder = repository.replace("https://github.com/", "https://mybinder.org/v2/gh/")
+        links = {
+            "The book as PDF": f"{record['url']}gradient-flow-book.pdf",
+            "To read offline (zip)": f"{record['url']}gradient-flow-book.zip",
+            "Run it in Binder": f"{binder}/main?urlpath=lab/tree/book/index.ipynb",
+            "Repository": repository,
+        }
+        line = nodes.paragraph(classes=["downloads"])
+        for text, address in links.items():
+            line += [nodes.reference("", text, refuri=address), nodes.Text(" ")]
+        return [line]
+
+
 def configure(app: Sphinx, config: Config) -> None:
     """Put addresses, version and date where Sphinx and the theme look for them."""
     root = Path(app.srcdir)
@@ -105,6 +124,7 @@ def tags(app: Sphinx, pagename: str, template: str, context: dict, doctree: obje
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_directive("bibtex", Bibtex)
+    app.add_directive("downloads", Downloads)
     app.connect("config-inited", configure, priority=100)
     app.connect("html-page-context", tags)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,64 @@
+"""A local Sphinx extension: the chapters as cards, each with its first figure and its question.
+
+``<div class="cards-of" data-part="Warm-up"></div>`` on the first page becomes the cards of a part
+of the table of contents, so that a new chapter has its card as soon as it is built.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import yaml
+from finder import ARTICLE
+from sphinx.application import Sphinx
+
+ASKED = re.compile(r'<div class="cards-of" data-part="([^"]+)">')
+HEADING = re.compile(r"<h1>(.*?)(?:<a class=\"headerlink|</h1>)", re.S)
+FIGURE = re.compile(r'<figure\b.*?<img\b[^>]*\bsrc="([^"]+)"', re.S)
+QUESTION = re.compile(r"<strong>([^<]*(?:<(?!/strong>)[^<]*)*\?)</strong>")
+PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.S)
+
+
+def card(page: str, html: str) -> str:
+    """Return the card of a chapter."""
+    title = HEADING.search(html)[1]
+    asked = QUESTION.search(html) or PARAGRAPH.search(html)
+    text = re.sub(r"</?(?:a|em|strong)\b[^>]*>", "", asked[1]) if asked else ""
+    figure = FIGURE.search(html)
+    # A page of a folder shows its pictures by the same address as the first page does.
+    picture = f'<img alt="" loading="lazy" src="{figure[1]}" />' if figure else ""
+    return (
+        f'<a class="chapter-card" href="{page.removeprefix("book/")}.html">'
+        f'<span class="chapter-picture">{picture}</span>'
+        f'<span class="chapter-title">{title}</span>'
+        f'<span class="chapter-question">{text}</span></a>'
+    )
+
+
+def fill(app: Sphinx, error: Exception | None) -> None:
+    """Put the cards on the first page, once all pages are there."""
+    if error or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    toc = yaml.safe_load((Path(app.srcdir) / "_toc.yml").read_text(encoding="utf-8"))
+    parts = {part["caption"]: part["chapters"] for part in toc["parts"]}
+
+    def cards(match: re.Match) -> str:
+        found = []
+        for chapter in parts.get(unescape(match[1]), []):
+            path = out / f"{chapter['file']}.html"
+            if path.is_file():
+                html = ARTICLE.search(path.read_text(encoding="utf-8"))[1]
+                found.append(card(chapter["file"], html))
+        return match[0] + "".join(found)
+
+    path = out / f"{toc['root']}.html"
+    path.write_text(ASKED.sub(cards, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.connect("build-finished", fill, priority=850)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
