@@ -13,6 +13,7 @@ import re
 import subprocess
 from html import escape
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 from docutils import nodes
@@ -96,6 +97,7 @@ def configure(app: Sphinx, config: Config) -> None:
     day = date(root)
     foot = f"Version {record['version']}, {day.day} {day:%B %Y}. "
     config.html_theme_options = dict(config.html_theme_options)
+    config.html_theme_options["repository_url"] = record["repository-code"]
     footer = config.html_theme_options.get("extra_footer", "")
     if "Version" not in footer:
         config.html_theme_options["extra_footer"] = foot + footer
@@ -121,10 +123,40 @@ def tags(app: Sphinx, pagename: str, template: str, context: dict, doctree: obje
     context["metatags"] = context.get("metatags", "") + "\n".join(lines) + "\n"
 
 
+ROOT_PAGE = """<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <meta http-equiv="Refresh" content="0; url={first}.html" />
+    <link rel="canonical" href="{url}{first}.html" />
+    <title>{title}</title>
+  </head>
+  <body>
+    <h1><a href="{first}.html">{title}</a></h1>
+  </body>
+</html>
+"""
+
+
+def lead_on(app: Sphinx, error: Exception | None) -> None:
+    """Write the root page, and let the page for wrong addresses work at any address."""
+    if error or app.builder.name != "html":
+        return
+    record = citation(Path(app.srcdir))
+    page = ROOT_PAGE.format(first=app.config.root_doc, url=record["url"], title=record["title"])
+    (Path(app.outdir) / "index.html").write_text(page, encoding="utf-8")
+    lost = Path(app.outdir) / "404.html"
+    if lost.is_file() and "<base " not in (text := lost.read_text(encoding="utf-8")):
+        base = f'<head>\n    <base href="{urlsplit(record["url"]).path}" />'
+        lost.write_text(text.replace("<head>", base, 1), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_directive("bibtex", Bibtex)
     app.add_directive("downloads", Downloads)
     app.connect("config-inited", configure, priority=100)
     app.connect("html-page-context", tags)
+    app.connect("build-finished", lead_on, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
