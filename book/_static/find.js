@@ -20,7 +20,10 @@
     }
     return waiting.get(name);
   };
-  const typeset = (element) => window.MathJax?.typesetPromise?.([element]);
+  const typeset = async (element) => {
+    await window.MathJax?.startup?.promise;
+    await window.MathJax?.typesetPromise?.([element]);
+  };
 
   // Search: words without accents, in the singular; a formula counts as no word.
   const fold = (text) =>

@@ -48,10 +48,9 @@ def date(root: Path) -> datetime.date:
 def bibtex(record: dict, day: datetime.date) -> str:
     """Return the BibTeX entry of the book."""
     names = " and ".join(name if ", " in name else f"{{{name}}}" for name in authors(record))
-    title = re.sub(r"\b([A-Z])(?=[a-z]* Flow)", r"{\1}", record["title"])
     return (
         f"@misc{{overparam,\n"
-        f"  title        = {{{title}}},\n"
+        f"  title        = {{{record['title']}}},\n"
         f"  author       = {{{names}}},\n"
         f"  year         = {{{day.year}}},\n"
         f"  note         = {{Version {record['version']}, with the library overparam}},\n"
