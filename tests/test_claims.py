@@ -25,7 +25,6 @@ MISSING = {
     "choice": "G19 G20 G21 G22 G23 G24 G25 H33 H34 H35 H36 H37",
     "regimes": "G26 G27",
     "conservation": "G28 G29 G30",
-    "edge": "H08 H09 H10 H11 H12 H13 H14 H38",
     "neurons": "H15 H16 H17 H18 H19 H20 H21 H22",
     "completion": "H23 H24 H25 H26",
     "sensing": "H28 H29 H30 H31",

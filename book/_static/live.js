@@ -153,7 +153,7 @@
   };
 
   const edge = (box) => {
-    const control = sliders(box, [["step times target, ηy", 0.1, 2, 0.6], ["start of u", -4, 4, 2.6], ["start of v", -4, 4, 1.2]], (eta, u, v) => {
+    const control = sliders(box, [["step times target, ηy", 0.1, 2, 0.6], ["start of u", -4, 4, 2.4], ["start of v", -4, 4, 0.9]], (eta, u, v) => {
       plane.clear();
       for (const branch of hyperbola) {
         plane.curve(branch, "unstable");
