@@ -63,25 +63,37 @@ def test_plain_descent_never_beats_the_lower_bound(p, R, share, begin):
         assert np.sum(r**p if p == 4 else np.abs(r) ** p) / p > target
         r = r * (1 - step * np.abs(r) ** (p - 2))
     if begin == 0 and bound >= 1:
-        assert acceleration.plain_iterations(p, R, step, target, limit=int(bound)) == np.inf
+        assert np.isinf(acceleration.plain_iterations(p, R, [step], target, limit=int(bound)))
 
 
 @given(P, st.floats(1.5, 50), st.floats(1.0001, 10))
 def test_plain_descent_never_arrives_beyond_the_largest_step(p, R, excess):
     step = excess * 2 / R ** (p - 2)
     if step < 2:  # or the second coordinate diverges as well
-        assert acceleration.plain_iterations(p, R, step, limit=2000) == np.inf
+        assert np.isinf(acceleration.plain_iterations(p, R, [step], limit=2000))
 
 
 def test_lower_bound_and_largest_step_over_many_draws():
     rng = np.random.default_rng(0)
-    p, R, share = rng.uniform([2.05, 1.5, 0.05], [6, 9, 0.999], (2500, 3)).T
-    limit = 2 / R ** (p - 2)
-    count = acceleration.plain_iterations(p, R, share * limit, limit=20_000)
-    assert np.all(count > acceleration.plain_lower_bound(p, R))
-    assert np.mean(np.isfinite(count)) > 0.8  # or the line above would say little
-    beyond = acceleration.plain_iterations(p, R, (1 + share) * limit, limit=500)
-    assert np.all(np.isinf(beyond))
+    arrived = []
+    for p, R in rng.uniform([2.05, 1.5], [6, 9], (12, 2)):
+        share, limit = rng.uniform(0.05, 0.999, 60), 2 / R ** (p - 2)
+        count = acceleration.plain_iterations(p, R, share * limit, limit=10_000)
+        assert np.all(count > acceleration.plain_lower_bound(p, R))
+        arrived.append(np.isfinite(count).mean())
+        beyond = acceleration.plain_iterations(p, R, (1.0001 + share) * limit, limit=500)
+        assert np.all(np.isinf(beyond))
+    assert np.mean(arrived) > 0.7  # or the bound would say little
+
+
+def test_lower_bound_is_attained_up_to_a_factor():
+    """With a target near the start's loss the second coordinate moves at full speed throughout."""
+    for p, R in ((3, 1e4), (4, 200.0)):
+        loss = ((1 - 0.02) ** p) / p  # reached when the second residual is down to 0.98
+        steps = np.linspace(0.5, 0.9999, 80) * 2 / R ** (p - 2)
+        best = acceleration.plain_iterations(p, R, steps, loss).min()
+        bound = acceleration.plain_lower_bound(p, R, loss)
+        assert bound < best < 3 * bound
 
 
 def test_plain_iterations_count_the_steps_of_descent():
@@ -90,18 +102,18 @@ def test_plain_iterations_count_the_steps_of_descent():
         path = acceleration.recursion(
             loss, np.zeros((2, 1)), 1, step, 5000, stop=lambda w: loss.value(w) - 1e-3
         )
-        assert acceleration.plain_iterations(3, 5.0, step) == len(path) - 1
+        assert acceleration.plain_iterations(3, 5.0, [step]) == len(path) - 1
 
 
 def test_without_a_power_above_two_one_step_is_enough():
-    R = np.array([1.0, 10.0, 1e3, 1e6])
-    assert np.all(acceleration.plain_iterations(2, R, 1.0) == 1)
+    for R in (1.0, 10.0, 1e3, 1e6):
+        assert acceleration.plain_iterations(2, R, [1.0]) == 1
 
 
 # The family: what depth needs
 
 
-@settings(max_examples=2000)
+@settings(max_examples=300)
 @given(P, st.integers(2, 6), st.floats(1, 4))
 @example(3.0, 3, 1.0)
 def test_jump_lands_in_two_steps_as_close_as_the_theorem_says(p, depth, size):
@@ -135,8 +147,8 @@ def test_network_has_its_own_jump_and_diverges_at_that_of_the_recursion(p, R, de
     [(3, np.geomspace(10, 100, 5)), (4, np.geomspace(5, 40, 5)), (6, np.geomspace(5, 9, 5))],
 )
 def test_speed_up_grows_like_the_power_p_minus_two(p, sizes):
-    steps = 2 * np.linspace(0.85, 0.999, 200) / sizes[:, None] ** (p - 2)
-    plain = acceleration.plain_iterations(p, sizes[:, None], steps).min(axis=1)
+    shares = 2 * np.linspace(0.85, 0.999, 100)
+    plain = [acceleration.plain_iterations(p, R, shares / R ** (p - 2)).min() for R in sizes]
     for depth in (2, 3):
         deep = []
         for R in sizes:
@@ -147,8 +159,8 @@ def test_speed_up_grows_like_the_power_p_minus_two(p, sizes):
             )
             deep.append(len(path) - 1)
         assert set(deep) == {2}
-        slope = np.polyfit(np.log(sizes), np.log(plain / deep), 1)[0]
-        assert abs(slope - (p - 2)) < 0.1
+        slope = np.polyfit(np.log(sizes), np.log(np.divide(plain, deep)), 1)[0]
+        assert abs(slope - (p - 2)) < 0.12
 
 
 @pytest.mark.parametrize(("p", "depth"), [(3, 2), (4, 2), (4, 3), (6, 4)])
@@ -169,7 +181,7 @@ def test_window_of_good_steps_shrinks_like_one_over_R(p, depth):
             assert path.reason == reason
 
 
-@settings(max_examples=2000)
+@settings(max_examples=300)
 @given(st.integers(2, 7), st.integers(2, 6), st.integers(0, 10**6))
 def test_depth_changes_the_condition_number_by_at_most_itself(d, depth, seed):
     rng = np.random.default_rng(seed)
@@ -276,7 +288,8 @@ def test_diverged_columns_leave_and_do_not_disturb_the_others():
 def test_runs_stop_at_the_first_arrival_and_count_it():
     X, y = small_regression()
     target = acceleration.excess_target(X, y, 4, 1e-2)
-    path = acceleration.losses_along(X, y, 4, 1, [0.05, 0.2], 5000, near_zero(5), stop=target)
+    stop = lambda least: least.min() <= target  # noqa: E731
+    path = acceleration.losses_along(X, y, 4, 1, [0.05, 0.2], 5000, near_zero(5), stop)
     count = acceleration.iterations_to(path, target)
     assert np.nanmin(path[-1]) <= target < np.nanmin(path[-2])
     assert count.min() == len(path) - 1
@@ -297,13 +310,30 @@ def test_best_step_of_a_race_is_that_of_the_full_runs():
         assert acceleration.iterations_to(every, target).min() == count
 
 
-def test_depth_accelerates_the_quartic_regression_and_not_the_quadratic():
-    X, y = acceleration.sensor_like(np.random.default_rng(5), noise=0.3)
+@pytest.fixture(scope="module")
+def sensor():
+    return acceleration.sensor_like(np.random.default_rng(5), 600, 64, noise=0.3)
+
+
+def test_depth_accelerates_the_quartic_regression_and_not_the_quadratic(sensor):
     grid = {m: 10.0 ** np.arange(-2, 0.51, 0.25) for m in (1, 2, 3)}
-    quartic = acceleration.race(X, y, 4, grid, near_zero(128))
+    quartic = acceleration.race(*sensor, 4, grid, near_zero(64))
     assert quartic[1][0] > 1.5 * max(quartic[2][0], quartic[3][0])
-    quadratic = acceleration.race(X, y, 2, grid, near_zero(128))
+    quadratic = acceleration.race(*sensor, 2, grid, near_zero(64))
     assert quadratic[1][0] < 1.5 * min(quadratic[2][0], quadratic[3][0])
+
+
+def test_counts_that_are_accidents_of_rounding_are_found_and_not_used():
+    """Depth 3 at step 1 on the diabetes data: a chaotic start, then any number of iterations."""
+    (X, y), start = acceleration.diabetes(), near_zero(10)
+    target = acceleration.excess_target(X, y, 4, 1e-3)
+    chaotic = acceleration.rounding_counts(X, y, 4, 3, 1.0, start, target, 4000)
+    calm = acceleration.rounding_counts(X, y, 4, 3, 0.5, start, target, 4000)
+    assert chaotic.max() > 1.2 * chaotic.min() and np.ptp(calm) == 0
+    count, step = acceleration.race(X, y, 4, {3: [0.5, 1.0]}, start)[3]
+    assert step == 0.5 and count == calm[0]
+    with pytest.raises(RuntimeError, match="3 arrives at no step whose count is no accident"):
+        acceleration.race(X, y, 4, {3: [1.0]}, start)
 
 
 def test_race_says_when_nothing_arrives():
@@ -338,7 +368,7 @@ LINES = [
     "1;10.000000 1:15596.1 2:1.8 3:2.3",
     "2;30.000000 1:1.0 2:2.0 3:3.0",
     "1;50.000000 1:26402.0 2:2.5 3:5.3",
-    "1;20.000000 3:9.0 1:42103.5 2:3.4",
+    "1;20.000000 1:42103.5 2:3.4 3:9.0",
 ]
 RAW = np.array([[15596.1, 1.8, 2.3], [26402.0, 2.5, 5.3], [42103.5, 3.4, 9.0]])
 
@@ -354,66 +384,29 @@ def test_files_of_the_real_data_are_read(tmp_path):
     assert np.allclose(acceleration.sensor_array(one_file)[0], X)
 
 
-class Table:
-    """What ucimlrepo 0.0.7 returns for data set 270, whose columns are off by one."""
-
-    index = [line.split()[0] for line in LINES]
-
-    def to_numpy(self):
-        return np.array([[*line.split()[1:], np.nan] for line in LINES], dtype=object)
+def test_data_that_are_not_there_say_what_to_do(tmp_path):
+    for source in (tmp_path, tmp_path / "missing.dat"):
+        with pytest.raises(ValueError, match="source has no file.*sensor_like"):
+            acceleration.sensor_array(source)
 
 
-def offer(monkeypatch, fetch):
-    import sys
-    from types import ModuleType
-
-    module = ModuleType("ucimlrepo")
-    module.fetch_ucirepo = fetch
-    monkeypatch.setitem(sys.modules, "ucimlrepo", module)
-
-
-def test_fetched_table_is_read_by_its_tokens(monkeypatch):
-    from types import SimpleNamespace
-
-    asked = []
-
-    def fetch(id):
-        asked.append(id)
-        return SimpleNamespace(data=SimpleNamespace(original=Table()))
-
-    offer(monkeypatch, fetch)
-    X, y = acceleration.sensor_array()
-    wanted = acceleration.standardize(RAW, [10.0, 50.0, 20.0])
-    assert asked == [270] and np.allclose(X, wanted[0]) and np.allclose(y, wanted[1])
-
-
-def test_data_that_cannot_be_had_say_what_to_do(monkeypatch, tmp_path):
-    import sys
-
-    def fetch(id):
-        raise ConnectionError("Error connecting to server")
-
-    offer(monkeypatch, fetch)
-    with pytest.raises(RuntimeError, match="could not be fetched: Error connecting.*`source`"):
-        acceleration.sensor_array()
-    monkeypatch.setitem(sys.modules, "ucimlrepo", None)
-    with pytest.raises(RuntimeError, match="ucimlrepo, which is not installed.*sensor_like"):
-        acceleration.sensor_array()
-    with pytest.raises(ValueError, match="source has no file"):
-        acceleration.sensor_array(tmp_path)
-    with pytest.raises(ValueError, match="source has no file"):
-        acceleration.sensor_array(tmp_path / "missing.dat")
+def test_standardized_data_do_not_depend_on_the_units():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+    wanted = acceleration.standardize(X, y)[0]
+    for scale in (1e-12, 1e12):
+        assert np.allclose(acceleration.standardize(scale * X, y)[0], wanted)
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("1 1:2.0 2:3.0", "does not read"),
-        ("1;x 1:2.0", "does not read"),
-        ("1;10.0 1:2.0 3:3.0", "does not read"),
-        ("1;10.0", "does not read"),
+        ("1 1:2.0 2:3.0", "no line `1;…`"),
+        ("1;x 1:2.0", "cannot be read"),
+        ("1;10.0 1:2.0 3:3.0", "different numbers of features"),
+        ("1;10.0", "different numbers of features"),
         ("1;10.0 1:2.0 2:3.0\n1;20.0 1:2.0", "different numbers of features"),
-        ("2;10.0 1:2.0", r"gas 1 is not among those in the data: \[2\]"),
+        ("2;10.0 1:2.0", "so nothing of gas 1"),
     ],
 )
 def test_files_of_another_form_are_refused(tmp_path, text, match):
@@ -437,10 +430,9 @@ W0 = np.ones(3)
         (lambda: acceleration.two_targets(1.5, 3.0), "p must be at least 2"),
         (lambda: acceleration.two_targets(4, 0.5), "R must be at least 1"),
         (lambda: acceleration.layers(0.0, 2), "start must be greater than 0"),
-        (lambda: acceleration.plain_iterations(4, 5.0, -1.0), "step must be positive"),
-        (lambda: acceleration.plain_iterations(1, 5.0, 1.0), "p must be at least 2"),
-        (lambda: acceleration.plain_iterations(4, 5.0, 1.0, target=0), "target must be greater"),
-        (lambda: acceleration.plain_lower_bound(4, 5.0, start=5.0), "start must lie between"),
+        (lambda: acceleration.plain_iterations(4, 5.0, [-1.0]), "steps must be positive"),
+        (lambda: acceleration.plain_iterations(1, 5.0, [1.0]), "p must be at least 2"),
+        (lambda: acceleration.plain_lower_bound(4, 5.0, start=5.0), "start must lie below"),
         (lambda: acceleration.jump(2, 5.0, 2), "p must be greater than 2"),
         (lambda: acceleration.jump(4, 5.0, 1), "depth must be at least 2"),
         (lambda: acceleration.jump(2.01, 1.2, 2), "R must be larger"),
@@ -448,11 +440,10 @@ W0 = np.ones(3)
         (lambda: acceleration.minimize(0 * X0, Y0, 4), "X is zero"),
         (lambda: acceleration.minimize(X0, Y0, 1), "p must be at least 2"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 1, [0.0], 5, W0), "steps must be positive"),
-        (lambda: acceleration.losses_along(X0, Y0, 4, 1, [1.0], 5, 0 * W0), "start must have 3"),
+        (lambda: acceleration.losses_along(X0, Y0, 4, 2, [1.0], 5, 0 * W0), "start must have 3"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 1, [1.0], 5, W0[:2]), "start must have 3"),
         (lambda: acceleration.losses_along(X0, Y0, 4, "adam", [1.0], 5, W0), "method must be"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 0, [1.0], 5, W0), "method must be at least"),
-        (lambda: acceleration.iterations_to([1.0], 0), "losses must have a column"),
         (lambda: acceleration.excess_target(X0, Y0, 4, -1), "share must be greater than 0"),
         (lambda: acceleration.sensor_like(0), "rng must be a numpy.random.Generator"),
         (lambda: acceleration.sensor_like(np.random.default_rng(0), 20), "n_rows must be at least"),

@@ -43,7 +43,6 @@ NOT_YET = {
     "layers",
     "preconditioner",
     "descent",
-    "acceleration",
     "minnorm",
     "completion",
     "sensing",
