@@ -360,7 +360,7 @@ def race(
                 raise RuntimeError(f"no step of {method!r} arrived in {n_steps} iterations")
             limit = 2 * int(count[best]) + 1
             counts = rounding_counts(X, y, p, method, steps[best], start, target, limit)
-            if counts.max() <= 1.03 * counts.min():
+            if counts.max() <= 1.03 * counts.min() < np.inf:
                 result[method] = int(np.median(counts)), float(steps[best])
             steps = np.delete(steps, best)
     return result
