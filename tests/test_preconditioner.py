@@ -51,7 +51,7 @@ def gap(start, layers, end=4.0, seed=7):
 
 
 @given(st.lists(SIZES, min_size=2, max_size=7), SEEDS)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_layers_and_end_to_end_flow_agree(widths, seed):
     rng = np.random.default_rng(seed)
     rank = min(widths)
@@ -474,14 +474,14 @@ def test_tangent_kernel_scaling_freezes_the_operator():
     moved = []
     for h in widths:
         of_seeds = []
-        for seed in range(9):
+        for seed in range(5):
             F, A, B = wide_flow(h, True, seed, times)
             e0 = np.linalg.norm(Y - F[0])
             C = e0 * (np.linalg.norm(Y) + e0)
             mu = np.linalg.eigvalsh(A[0])[0] + np.linalg.eigvalsh(B[0])[0]
             shift = max(np.linalg.norm(X - X[0], axis=(1, 2)).max() for X in (A, B))
             if h > 16 * C / mu**2:
-                assert shift <= 4 * C / (mu * h)
+                assert 4 * C / (mu * h) / 40 <= shift <= 4 * C / (mu * h)  # within a factor of 40
             of_seeds.append(shift)
         moved.append(np.median(of_seeds))
     assert h > 16 * C / mu**2  # the bound was put to the test
