@@ -2,27 +2,48 @@
 
 import numpy as np
 
+_NO_NUMBERS = (str, bytes, complex, np.complexfloating, type(None))
+
 
 def finite_array(name, value, ndim=None):
-    """Return `value` as a float64 array, or say what is wrong with the argument `name`.
+    """Return a float64 copy of `value`, or say what is wrong with the argument `name`.
+
+    It is a copy, so that what a function keeps does not change when the caller's array does.
 
     Raises
     ------
     ValueError
-        If `value` is no array of real, finite numbers, is empty, or has not `ndim` dimensions.
+        If `value` is no array of real, finite numbers (complex, masked and textual input is
+        refused, not converted), is empty, or has not `ndim` dimensions.
     """
     try:
-        array = np.asarray(value, dtype=float)
+        found = np.asarray(value)
+        parts = found.ravel() if found.dtype == object else ()
+        if found.dtype.kind not in "biufO" or any(isinstance(p, _NO_NUMBERS) for p in parts):
+            raise TypeError
+        array = np.array(found, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be an array of real numbers, got {value!r:.80}") from None
+    except OverflowError:
+        raise ValueError(f"{name} has a number too large for a float (1.8e308)") from None
+    if np.any(np.ma.getmask(value)):
+        raise ValueError(f"{name} has masked entries; fill or remove them first")
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}); give it at least one entry")
-    if not np.all(np.isfinite(array)):
+    if not np.isfinite(array).all():
         raise ValueError(f"{name} has entries that are NaN or infinite; remove them first")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(
             f"{name} must have {ndim} dimension(s), got an array of shape {array.shape}"
         )
+    return array
+
+
+def times(name, value):
+    """Return `value` as finite times, none negative (see `finite_array`)."""
+    array = finite_array(name, value)
+    if array.min() < 0:
+        raise ValueError(f"{name} must not be negative, got {array.min():g}")
     return array
 
 
