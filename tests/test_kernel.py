@@ -390,7 +390,7 @@ def test_wide_networks_end_at_the_kernel_interpolant():
         gap = []
         for seed in range(8):
             weights = start([3, m, 1], seed)
-            end = kernel.training_flow(weights, X, y, 400.0, "tanh", rtol=1e-6).final
+            end = kernel.training_flow(weights, X, y, 400.0, "tanh", rtol=1e-7).final
             assert np.abs(kernel.predict(end, X, "tanh") - y).max() < 1e-5
             added = kernel.kernel_prediction(
                 kernel.tangent_kernel(weights, X, activation="tanh"),

@@ -1,5 +1,7 @@
 """Losses: gradients, and the constants that the theorems rest on."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,6 +96,43 @@ def test_completion_sees_the_observed_entries_only():
     assert np.array_equal(loss.gradient(W), [[0, 0], [1, 0]])
 
 
+def test_losses_can_be_pickled():
+    for name, (loss, shape) in examples(3).items():
+        copy, W = pickle.loads(pickle.dumps(loss)), np.full(shape, 0.3)
+        assert copy.value(W) == loss.value(W), name
+        assert np.array_equal(copy.gradient(W), loss.gradient(W)), name
+        assert copy.minimum == loss.minimum and copy.pl_constant == loss.pl_constant, name
+
+
+def test_what_a_loss_keeps_is_its_own():
+    Y, values, X = np.ones((2, 2)), np.array([1.0, 2.0]), np.eye(2)
+    made = [losses.squared_distance(Y), losses.completion([0, 1], [1, 0], values, (2, 2))]
+    made += [losses.regression(X, Y), losses.lp_regression(X, Y, 4), losses.sensing([X], [1.0])]
+    before = [loss.value(3 * np.eye(2)) for loss in made]
+    Y[:], values[:], X[:] = 7, 7, 7
+    assert [loss.value(3 * np.eye(2)) for loss in made] == before
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint64"])
+def test_indices_may_have_any_integer_type(kind):
+    """100 · 100 places do not fit into the small types."""
+    rows, cols = np.divmod(np.arange(0, 10_000, 7), 100)
+    loss = losses.completion(rows.astype(kind), cols.astype(kind), np.ones(rows.size), (100, 100))
+    W = np.arange(10_000.0).reshape(100, 100)
+    assert loss.value(W) == np.mean((W[rows, cols] - 1) ** 2)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-12, 1e12])
+def test_minima_do_not_depend_on_units(size):
+    X = np.array([[1.0, 0], [0, 1], [1, 1]])
+    assert losses.exponential(size * X, [1, 1, 1]).minimum == 0
+    assert losses.exponential(size * X, [1, 1, -1]).minimum is None
+    assert losses.exponential(np.diag([size, 1.0, 1 / size]) @ X, [1, 1, 1]).minimum == 0
+    assert losses.lp_regression(X, size * np.array([[1.0], [2], [3]]), 4).minimum == 0
+    assert losses.lp_regression(X, size * np.array([[1.0], [2], [4]]), 4).minimum is None
+    assert losses.exponential(0 * X, [1, 1, 1]).minimum is None
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -112,6 +151,13 @@ def test_completion_sees_the_observed_entries_only():
         (lambda: losses.completion([0], [1, 2], [1.0], (2, 2)), "rows and cols"),
         (lambda: losses.exponential(np.ones((2, 2)), np.array([1.0, 0.5])), "labels"),
         (lambda: losses.squared_distance(np.eye(2)).value(np.ones(2)), "W must"),
+        (lambda: losses.squared_distance(np.eye(2)).value(np.eye(2) * 1j), "W must be a real"),
+        (lambda: losses.squared_distance(1j * np.eye(2)), "Y must be an array of real"),
+        (lambda: losses.regression(np.eye(3), np.ones((3, 1))).value(np.ones(3)), "W must"),
+        (lambda: losses.regression(np.eye(3), np.ones((3, 1))).gradient(np.ones(3)), "W must"),
+        (lambda: losses.lp_regression(np.eye(3), np.ones((3, 1)), 4).value(np.ones(3)), "W must"),
+        (lambda: losses.exponential(np.eye(2), [1, 1]).gradient(np.ones(2)), "W must"),
+        (lambda: losses.completion([0], [1], [1.0], (2.0, 2)), "shape must be a whole"),
         (lambda: losses.completion([0], [1], [1.0], (2, 2)).gradient(np.ones((3, 2))), "W must"),
     ],
 )

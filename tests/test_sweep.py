@@ -1,5 +1,7 @@
-"""Sweeps: every cell once, whatever is killed in between."""
+"""Sweeps: every cell once, whatever is killed in between, and never another function's result."""
 
+import contextlib
+import functools
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overparam.sweep import sweep
+from overparam.sweep import run_cell, sweep
 
 
 def cell(rng, a, b):
@@ -176,7 +178,163 @@ def test_bad_input_is_named(change, message):
         sweep(number, **arguments)
 
 
+def quick(function, store=None, grid=None, **options):
+    return sweep(function, grid or {"a": [1, 2]}, [0], store=store, progress=False, **options)
+
+
+def test_results_with_the_names_of_columns_are_kept_apart():
+    def clash(rng, a):
+        return {"seed": 5, "error": "none", "seconds": 9, "a": 7, "value": 1}
+
+    table = quick(clash)
+    assert list(table["a"]) == [1, 2] and list(table["seed"]) == [0, 0]
+    assert list(table["error"]) == ["", ""] and (table["seconds"] < 9).all()
+    for name, value in {"seed": 5, "error": "none", "seconds": 9, "a": 7}.items():
+        assert list(table[f"result_{name}"]) == [value, value]
+
+
+def made(text, **names):
+    """Return the function `f` of a module whose source is `text`."""
+    exec(text, space := {"__name__": "made", **names})
+    return space["f"]
+
+
 def test_a_store_of_another_function_is_refused(tmp_path):
-    sweep(number, {"a": [1]}, [0], store=tmp_path / "s", progress=False)
+    store = tmp_path / "s"
+    sweep(number, {"a": [1]}, [0], store=store, progress=False)
     with pytest.raises(ValueError, match="not of"):
-        sweep(cell, GRID, [0], store=tmp_path / "s", progress=False)
+        sweep(cell, GRID, [0], store=store, progress=False)
+
+
+HELPER = (
+    "def helper(a):\n    return {}\n\ndef f(rng, a, b={}):\n    return CONSTANT + helper(a) + b\n"
+)
+
+
+def test_a_store_of_another_version_of_the_function_is_refused(tmp_path):
+    """A changed body, helper, default, constant, closure, argument or attribute is noticed."""
+
+    def closed(factor):
+        return lambda rng, a: factor * a
+
+    class Call:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __call__(self, rng, a):
+            return self.factor * a
+
+        def method(self, rng, a):
+            return self.factor * a
+
+    first, others = (
+        made(HELPER.format("a", 0), CONSTANT=0),
+        [
+            made(HELPER.format("2 * a", 0), CONSTANT=0),
+            made(HELPER.format("a", 1), CONSTANT=0),
+            made(HELPER.format("a", 0), CONSTANT=1),
+            made(HELPER.format("a", 0).replace("+ b", "- b"), CONSTANT=0),
+        ],
+    )
+    families = [
+        (first, others),
+        (closed(1), [closed(2)]),
+        (closed(np.ones(3)[0]), [closed(np.ones(2)[0] + 1e-12)]),
+        (Call(1), [Call(2)]),
+        (Call(1).method, [Call(2).method]),
+        (functools.partial(first, b=1), [functools.partial(first, b=2)]),
+    ]
+    for number_, (function, changed) in enumerate(families):
+        store = tmp_path / str(number_)
+        table = quick(function, store)
+        assert not any(table["error"])
+        assert quick(function, store).equals(table)  # read, not computed
+        for other in changed:
+            with pytest.raises(ValueError, match="version"):
+                quick(other, store)
+
+
+def test_a_version_of_your_own_decides(tmp_path):
+    store = tmp_path / "s"
+    table = quick(lambda rng, a: a, store, version="1")
+    assert quick(lambda rng, a: -a, store, version="1").equals(table)
+    with pytest.raises(ValueError, match="version 1, not of .*version 2"):
+        quick(lambda rng, a: a, store, version="2")
+
+
+def test_failed_cells_are_tried_again_on_request(tmp_path):
+    store, flag = tmp_path / "s", tmp_path / "flag"
+
+    def sometimes(rng, a):
+        if a == 2 and not flag.exists():
+            raise OSError("no flag")
+        return a
+
+    assert list(quick(sometimes, store)["error"]) == ["", "OSError: no flag"]
+    flag.touch()
+    assert list(quick(sometimes, store)["error"]) == ["", "OSError: no flag"]
+    lines = store.read_text()
+    again = quick(sometimes, store, retry=True)
+    assert list(again["value"]) == [1, 2] and not any(again["error"])
+    assert store.read_text().startswith(lines)
+    assert len(store.read_text().splitlines()) == 4  # the cell that was well is not computed again
+    assert quick(sometimes, store).equals(again)
+
+
+def test_exit_in_a_cell_is_recorded():
+    def leaves(rng, a):
+        sys.exit(f"cell {a}") if a == 1 else quit
+
+    assert list(quick(leaves)["error"])[0] == "SystemExit: cell 1"
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_cell_that_takes_too_long_is_recorded(n_jobs):
+    def slow(rng, a):
+        begin = time.monotonic()
+        while a == 2 and time.monotonic() < begin + 60:
+            with contextlib.suppress(Exception):  # does not hold it
+                time.sleep(0.001)
+        return a
+
+    table = quick(slow, limit=0.5, n_jobs=n_jobs)
+    assert list(table["error"]) == ["", "TimeoutError: took more than 0.5 s"]
+    assert 0.5 <= table["seconds"][1] < 30
+
+
+def test_a_limit_that_is_kept_leaves_nothing_behind():
+    record = run_cell(lambda rng, a: a, {"parameters": {"a": 1}, "seed": 0}, limit=0.05)
+    time.sleep(0.2)
+    assert record["result"] == {"value": 1} and threading.active_count() < 20
+
+
+def test_results_that_a_store_cannot_hold_are_errors():
+    for wrong in ({1: 2}, np.ones(2), {"a": object()}):
+        assert "TypeError" in quick(lambda rng, a, wrong=wrong: wrong)["error"][0]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 20, 60])
+def test_a_store_torn_anywhere_in_its_last_line_goes_on(tmp_path, cut):
+    """Also inside of a character of several bytes, or in the first line."""
+    store = tmp_path / "s"
+
+    def accents(rng, a):
+        return {"text": "ééé"}
+
+    whole = quick(accents, store)
+    store.write_bytes(store.read_bytes().rpartition(b"\xa9")[0][: -cut + 1 or None])
+    assert quick(accents, store).drop(columns="seconds").equals(whole.drop(columns="seconds"))
+    store.write_bytes(store.read_bytes()[:cut])
+    assert quick(accents, store).drop(columns="seconds").equals(whole.drop(columns="seconds"))
+
+
+@pytest.mark.parametrize("damage", [b"garbage", b"{}", b'{"parameters": {"a": 1}}', b"[]", b"\xff"])
+@pytest.mark.parametrize("line", [1, 2])
+def test_a_damaged_line_is_named(tmp_path, damage, line):
+    store = tmp_path / "s"
+    quick(number, store)
+    lines = store.read_bytes().split(b"\n")
+    lines[line - 1] = damage
+    store.write_bytes(b"\n".join(lines))
+    with pytest.raises(ValueError, match=rf"store .*s, line {line} is damaged"):
+        quick(number, store)

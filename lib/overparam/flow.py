@@ -216,9 +216,12 @@ def gradient_flow(
     loss reached at 18.4207
     """
     layout, y = _layout(start)
-    times = _check.times("t", t)
-    if times.ndim > 1 or np.any(np.diff(times.ravel()) <= 0) or times.max() == 0:
-        raise ValueError(f"t must be an end of time or increasing times, not just 0; got {t!r:.80}")
+    times = _check.finite_array("t", t)
+    if times.ndim > 1 or times.min() < 0 or not times.max() or np.any(np.diff(times.ravel()) <= 0):
+        raise ValueError(
+            "t must be a positive end of time or an increasing array of times from 0 on, "
+            f"got {t!r:.80}"
+        )
     rtol = _check.number("rtol", rtol, 100 * _EPS)
     if rtol > 0.1:
         raise ValueError(f"rtol must be at most 0.1, where methods still work, got {rtol:g}")
@@ -335,7 +338,9 @@ class _Layout:
 
 def _layout(start):
     """Return the layout of a start and its flat copy."""
-    if isinstance(start, (list, tuple)) and any(isinstance(part, np.ndarray) for part in start):
+    if isinstance(start, (list, tuple)) and any(
+        isinstance(part, np.ndarray) and part.ndim for part in start
+    ):
         layers = [_check.finite_array(f"start[{i}]", layer) for i, layer in enumerate(start)]
         layout = _Layout(tuple(layer.shape for layer in layers), True)
         return layout, layout.pack(layers)

@@ -4,22 +4,23 @@ A loss is a `Loss`; the functions below make the ones that the book uses. Each s
 normalization: :math:`\tfrac12` is there unless the source of a theorem leaves it out.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loss:
-    r"""A loss f of the end-to-end matrix W.
+    r"""A loss f of the end-to-end matrix W. Those made by this module can be pickled.
 
     Attributes
     ----------
     value, gradient : callable
-        :math:`f(W)` and :math:`\nabla f(W)`.
+        :math:`f(W)` and :math:`\nabla f(W)`; a W of another shape is refused.
     pl_constant : float or None
         The largest known :math:`\gamma` with :math:`\|\nabla f\|_F^2\ge\gamma\,(f-f^*)`.
     strong_convexity, smoothness : float or None
@@ -28,131 +29,233 @@ class Loss:
         :math:`f^*=\inf f`.
 
     A constant is None where none holds everywhere, or none is known in closed form.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import losses
+    >>> loss = losses.squared_distance([[1.0, 2.0]])
+    >>> print(f"{loss.value(np.zeros((1, 2))):.1f}", loss.gradient(np.zeros((1, 2))))
+    2.5 [[-1. -2.]]
     """
 
-    value: Callable
-    gradient: Callable
+    value: Callable[[np.ndarray], float]
+    gradient: Callable[[np.ndarray], np.ndarray]
     pl_constant: float | None
     strong_convexity: float | None
     smoothness: float | None
     minimum: float | None
+    _recipe: tuple | None = field(default=None, repr=False)  # the function that made it, its data
+
+    def __reduce__(self):
+        return self._recipe or super().__reduce__()
 
 
-def squared_distance(Y):
+def squared_distance(Y: ArrayLike) -> Loss:
     r"""Matrix factorization: :math:`f(W)=\tfrac12\|Y-W\|_F^2`.
 
     Here :math:`\gamma=2` holds with equality (Mallada 2023, "Warm-up").
+
+    Parameters
+    ----------
+    Y : array
+        The target; W has its shape.
+
+    Returns
+    -------
+    Loss
+
+    Examples
+    --------
+    >>> from overparam import losses
+    >>> loss = losses.squared_distance([[3.0]])
+    >>> print(loss.pl_constant, loss.value([[1.0]]))
+    2.0 2.0
     """
     Y = _check.finite_array("Y", Y)
     return Loss(
-        value=lambda W: 0.5 * np.sum((_like("W", W, Y) - Y) ** 2),
-        gradient=lambda W: _like("W", W, Y) - Y,
+        value=lambda W: 0.5 * np.sum((_like(Y, W) - Y) ** 2),
+        gradient=lambda W: _like(Y, W) - Y,
         pl_constant=2.0,
         strong_convexity=1.0,
         smoothness=1.0,
         minimum=0.0,
+        _recipe=(squared_distance, (Y,)),
     )
 
 
-def regression(X, Y):
-    r"""Linear regression: :math:`f(W)=\tfrac12\|Y-XW\|_F^2` with X of shape (N, n), Y (N, m).
+def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
+    r"""Linear regression: :math:`f(W)=\tfrac12\|Y-XW\|_F^2`.
 
     :math:`\gamma=2\sigma^2` with the least singular value of X that is not zero, so that it is
     positive also where f is not strongly convex (Mallada 2022, "Assumptions").
+
+    Parameters
+    ----------
+    X : matrix, shape (N, n)
+    Y : matrix, shape (N, m)
+
+    Returns
+    -------
+    Loss
+        Of W of shape (n, m).
+
+    Examples
+    --------
+    >>> from overparam import losses
+    >>> loss = losses.regression([[1.0], [1.0]], [[0.0], [2.0]])
+    >>> print(f"{loss.minimum:.2f} {loss.pl_constant:.2f}")
+    1.00 4.00
     """
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
     _same_rows(X, Y)
     singular = _nonzero_singular_values("X", X)
-    best = X @ np.linalg.lstsq(X, Y, rcond=None)[0]
-    full = len(singular) == X.shape[1]
+    misfit = X @ np.linalg.lstsq(X, Y, rcond=None)[0] - Y
+    shape = (X.shape[1], Y.shape[1])
     return Loss(
-        value=lambda W: 0.5 * np.sum((X @ W - Y) ** 2),
-        gradient=lambda W: X.T @ (X @ W - Y),
+        value=lambda W: 0.5 * np.sum((X @ _shaped(shape, W) - Y) ** 2),
+        gradient=lambda W: X.T @ (X @ _shaped(shape, W) - Y),
         pl_constant=2 * singular[-1] ** 2,
-        strong_convexity=singular[-1] ** 2 if full else 0.0,
+        strong_convexity=singular[-1] ** 2 if len(singular) == X.shape[1] else 0.0,
         smoothness=singular[0] ** 2,
-        minimum=0.5 * np.sum((best - Y) ** 2),
+        minimum=0.5 * np.sum(misfit**2),
+        _recipe=(regression, (X, Y)),
     )
 
 
-def lp_regression(X, Y, p):
+def lp_regression(X: ArrayLike, Y: ArrayLike, p: float) -> Loss:
     r"""Regression in the p-norm: :math:`f(W)=\tfrac1p\sum_{ij}|XW-Y|_{ij}^p`, :math:`p\ge2`.
 
     For p = 2 it is `regression`. The talk (Cohen 2019, "Acceleration by Depth") has
     1/N in place of 1/p, which only rescales time. For p > 2 no constant holds everywhere; the
-    minimum is 0 where the data can be fitted and None otherwise.
+    minimum is 0 where the data can be fitted (to ten digits) and None otherwise.
+
+    Parameters
+    ----------
+    X : matrix, shape (N, n)
+    Y : matrix, shape (N, m)
+    p : float
+
+    Returns
+    -------
+    Loss
+        Of W of shape (n, m).
+
+    Examples
+    --------
+    >>> from overparam import losses
+    >>> print(losses.lp_regression([[2.0]], [[1.0]], 4).value([[1.0]]))
+    0.25
     """
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
     _same_rows(X, Y)
     p = _check.number("p", p, 2)
     if p == 2:
         return regression(X, Y)
-    residual = X @ np.linalg.lstsq(X, Y, rcond=None)[0] - Y
-    fits = np.linalg.norm(residual) <= 1e-10 * (1 + np.linalg.norm(Y))
+    misfit = X @ np.linalg.lstsq(X, Y, rcond=None)[0] - Y
+    shape = (X.shape[1], Y.shape[1])
 
     def gradient(W):
-        r = X @ W - Y
+        r = X @ _shaped(shape, W) - Y
         return X.T @ (np.sign(r) * np.abs(r) ** (p - 1))
 
     return Loss(
-        value=lambda W: np.sum(np.abs(X @ W - Y) ** p) / p,
+        value=lambda W: np.sum(np.abs(X @ _shaped(shape, W) - Y) ** p) / p,
         gradient=gradient,
         pl_constant=None,
         strong_convexity=0.0,
         smoothness=None,
-        minimum=0.0 if fits else None,
+        minimum=0.0 if np.linalg.norm(misfit) <= 1e-10 * np.linalg.norm(Y) else None,
+        _recipe=(lp_regression, (X, Y, p)),
     )
 
 
-def sensing(A, y):
+def sensing(A: ArrayLike, y: ArrayLike) -> Loss:
     r"""Matrix sensing: :math:`f(W)=\sum_i(y_i-\langle A_i,W\rangle)^2`, without ½ as in the talks.
 
-    `A` has shape (N, n, m), one measurement matrix after another; `y` has shape (N,).
     :math:`\gamma=4\sigma^2` with the least singular value, not zero, of
     :math:`W\mapsto(\langle A_i,W\rangle)_i` (Mallada 2022, "Assumptions").
+
+    Parameters
+    ----------
+    A : array, shape (N, n, m)
+        One measurement matrix after another.
+    y : array, shape (N,)
+
+    Returns
+    -------
+    Loss
+        Of W of shape (n, m).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import losses
+    >>> print(losses.sensing([np.eye(2)], [3.0]).value(np.eye(2)))
+    1.0
     """
     A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
     _same_rows(A, y, "A", "y")
     rows = A.reshape(len(A), -1)
     singular = _nonzero_singular_values("A", rows)
-    full = len(singular) == rows.shape[1]
 
     def residual(W):
-        return rows @ np.ravel(_like("W", W, A[0])) - y
+        return rows @ np.ravel(_like(A[0], W)) - y
 
     return Loss(
         value=lambda W: np.sum(residual(W) ** 2),
         gradient=lambda W: 2 * (residual(W) @ rows).reshape(A.shape[1:]),
         pl_constant=4 * singular[-1] ** 2,
-        strong_convexity=2 * singular[-1] ** 2 if full else 0.0,
+        strong_convexity=2 * singular[-1] ** 2 if len(singular) == rows.shape[1] else 0.0,
         smoothness=2 * singular[0] ** 2,
         minimum=np.sum((rows @ np.linalg.lstsq(rows, y, rcond=None)[0] - y) ** 2),
+        _recipe=(sensing, (A, y)),
     )
 
 
-def completion(rows, cols, values, shape):
+def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Sequence[int]) -> Loss:
     r"""Matrix completion: the mean of :math:`(W_{ij}-v_{ij})^2` over the observed entries.
 
-    Without ½, as in the experiments of Cohen 2019. `rows`, `cols` are the indices
-    of the observed entries, each once; `shape` is the shape of W.
+    Without ½, as in the experiments of Cohen 2019.
+
+    Parameters
+    ----------
+    rows, cols : arrays of whole numbers of any type, shape (N,)
+        The indices of the observed entries, each once.
+    values : array, shape (N,)
+    shape : pair of int
+        The shape of W.
+
+    Returns
+    -------
+    Loss
 
     Raises
     ------
     ValueError
         For no observation, one outside `shape`, or an entry observed twice.
+
+    Examples
+    --------
+    >>> from overparam import losses
+    >>> loss = losses.completion([0, 1], [1, 0], [2.0, 3.0], (2, 2))
+    >>> print(loss.gradient([[7.0, 2.0], [4.0, -9.0]]))
+    [[0. 0.]
+     [1. 0.]]
     """
     values = _check.finite_array("values", values, ndim=1)
-    index = _observed(rows, cols, shape)
-    if len(index[0]) != len(values):
-        raise ValueError(f"values has {len(values)} entries for {len(index[0])} observed positions")
+    n, m = (_check.count("shape", size) for size in shape)
+    shape = (n, m)
+    place = _places(rows, cols, shape)  # one index is three times faster than two
     n_observed = len(values)
-    place = np.ravel_multi_index(index, tuple(shape))  # one index is three times faster than two
+    if len(place) != n_observed:
+        raise ValueError(f"values has {n_observed} entries for {len(place)} observed positions")
 
     def residual(W):
-        return np.ravel(_of_shape("W", W, shape))[place] - values
+        return np.ravel(_shaped(shape, W))[place] - values
 
     def gradient(W):
-        G = np.zeros(np.prod(shape))
+        G = np.zeros(n * m)
         G[place] = (2 / n_observed) * residual(W)
         return G.reshape(shape)
 
@@ -160,27 +263,47 @@ def completion(rows, cols, values, shape):
         value=lambda W: np.mean(residual(W) ** 2),
         gradient=gradient,
         pl_constant=4 / n_observed,
-        strong_convexity=2 / n_observed if n_observed == np.prod(shape) else 0.0,
+        strong_convexity=2 / n_observed if n_observed == n * m else 0.0,
         smoothness=2 / n_observed,
         minimum=0.0,
+        _recipe=(completion, (*np.unravel_index(place, shape), values, shape)),
     )
 
 
-def exponential(X, y):
+def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
     r"""Classification with the exponential loss: :math:`f(W)=\sum_i\exp(-y_i\,x_i^\top W)`.
 
-    `X` has shape (N, n), the labels `y` are +1 or -1, W has shape (n, 1). For separable data the
-    infimum 0 is not attained, and :math:`\|\nabla f\|\ge\gamma f` with the margin :math:`\gamma`
-    (Mallada 2022, "Conclusion") replaces the PL inequality.
+    For separable data the infimum 0 is not attained, and :math:`\|\nabla f\|\ge\gamma f` with the
+    margin :math:`\gamma` (Mallada 2022, "Conclusion") replaces the PL inequality.
+
+    Parameters
+    ----------
+    X : matrix, shape (N, n)
+    y : array, shape (N,)
+        The labels, +1 or -1.
+
+    Returns
+    -------
+    Loss
+        Of W of shape (n, 1); its minimum is None if the data are not separable.
+
+    Examples
+    --------
+    >>> from overparam import losses
+    >>> print(losses.exponential([[1.0], [2.0]], [1, 1]).minimum)
+    0.0
+    >>> print(losses.exponential([[1.0], [2.0]], [1, -1]).minimum)
+    None
     """
     X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
     _same_rows(X, y, "X", "y")
     if not np.all(np.abs(y) == 1):
         raise ValueError("y must hold labels +1 and -1 only")
     signed = X * y[:, None]
+    shape = (X.shape[1], 1)
 
     def weights(W):
-        return np.exp(-signed @ W)
+        return np.exp(-signed @ _shaped(shape, W))
 
     return Loss(
         value=lambda W: np.sum(weights(W)),
@@ -189,28 +312,32 @@ def exponential(X, y):
         strong_convexity=None,
         smoothness=None,
         minimum=0.0 if _separable(signed) else None,
+        _recipe=(exponential, (X, y)),
     )
 
 
 def _separable(signed):
-    """Tell whether some w has signed @ w >= 1, by a linear program."""
+    """Tell whether some w has signed @ w > 0, by a linear program without units."""
     from scipy.optimize import linprog
 
+    sizes = np.abs(signed).max(axis=1, keepdims=True)
+    if not sizes.all():
+        return False
     n = signed.shape[1]
-    answer = linprog(
-        np.zeros(n), A_ub=-signed, b_ub=-np.ones(len(signed)), bounds=[(None, None)] * n
-    )
+    answer = linprog(np.zeros(n), -signed / sizes, -np.ones(len(signed)), bounds=(None, None))
     return answer.status == 0
 
 
-def _like(name, value, example):
-    return _of_shape(name, value, example.shape)
+def _like(example, W):
+    return _shaped(example.shape, W)
 
 
-def _of_shape(name, value, shape):
-    if np.shape(value) != tuple(shape):
-        raise ValueError(f"{name} must have shape {tuple(shape)}, got {np.shape(value)}")
-    return np.asarray(value)
+def _shaped(shape, W):
+    """Return W as an array. It may hold NaN: what diverges is reported by the flow."""
+    W = np.asarray(W)
+    if W.shape != shape or W.dtype.kind not in "fiu":
+        raise ValueError(f"W must be a real array of shape {shape}, got {W.dtype} {W.shape}")
+    return W
 
 
 def _same_rows(X, Y, first="X", second="Y"):
@@ -226,17 +353,19 @@ def _nonzero_singular_values(name, M):
     return singular
 
 
-def _observed(rows, cols, shape):
+def _places(rows, cols, shape):
+    """Return the observed positions as indices of the flattened matrix."""
     rows, cols = np.asarray(rows), np.asarray(cols)
     if rows.ndim != 1 or rows.shape != cols.shape or rows.size == 0:
         raise ValueError(
             "rows and cols must be equally long lists of at least one observed position, "
             f"got shapes {rows.shape} and {cols.shape}"
         )
-    if not (np.issubdtype(rows.dtype, np.integer) and np.issubdtype(cols.dtype, np.integer)):
+    if rows.dtype.kind not in "iu" or cols.dtype.kind not in "iu":
         raise ValueError("rows and cols must hold whole numbers")
     if min(rows.min(), cols.min()) < 0 or rows.max() >= shape[0] or cols.max() >= shape[1]:
-        raise ValueError(f"rows or cols name a position outside the shape {tuple(shape)}")
-    if len(np.unique(rows * shape[1] + cols)) < rows.size:
+        raise ValueError(f"rows or cols name a position outside the shape {shape}")
+    place = np.ravel_multi_index((rows.astype(np.intp), cols.astype(np.intp)), shape)
+    if len(np.unique(place)) < rows.size:
         raise ValueError("rows and cols name a position twice; keep each observation once")
-    return rows, cols
+    return place

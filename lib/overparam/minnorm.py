@@ -17,7 +17,7 @@ SMALLEST_RATIO = 1e-10
 # is then computed to first order, with an error of the size of the square.
 LAST_STRETCH = 1e-6
 # A relative speed at which the rounding errors of the integration decide where the flow goes.
-STANDSTILL = 1e-6
+STANDSTILL = 1e-5
 MOST_STEPS = 20_000
 # Ratio of the eigenvalues of XᵀX above which the flow is stiff, and the largest number of weights
 # for which an implicit method, with its dense Jacobian, is then worth while.

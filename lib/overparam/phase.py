@@ -14,6 +14,7 @@ from overparam.sweep import sweep
 GRID = {"depth": [1, 2, 3, 4], "n_observed": [450, 650, 800, 1000, 1300, 1800, 2500, 3200]}
 SEEDS = range(5)
 SCALE = 1e-4  # the size s of the start in the tables of the completion chapter
+VERSION = "1"  # of the stored results: a new one when `cell` computes something else
 STORED = Path(__file__).parent / "data" / "phase.jsonl"
 
 
@@ -64,10 +65,10 @@ def one_layer(problem, rng, goal):
 
 def stored():
     """Return the stored results as the table of `sweep`, which computes a cell only if missing."""
-    return sweep(cell, GRID, SEEDS, store=STORED, progress=False)
+    return sweep(cell, GRID, SEEDS, store=STORED, version=VERSION, progress=False)
 
 
 if __name__ == "__main__":
     from overparam import phase  # so that the store names the module, not __main__
 
-    print(sweep(phase.cell, GRID, SEEDS, store=STORED, n_jobs=-1).to_string())
+    print(sweep(phase.cell, GRID, SEEDS, store=STORED, version=VERSION, n_jobs=-1).to_string())

@@ -1,9 +1,15 @@
 """Run a function over a grid of parameters and seeds: on one core, on all, or on a cluster."""
 
+import ctypes
+import functools
+import inspect
 import itertools
 import json
 import os
+import threading
 import time
+import types
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +18,23 @@ import numpy as np
 from overparam import _check
 
 
-def sweep(function, grid, seeds, *, store=None, n_jobs=None, progress=True):
+def sweep(
+    function: Callable,
+    grid: dict[str, Sequence],
+    seeds: Sequence[int],
+    *,
+    store: str | Path | None = None,
+    version: str | None = None,
+    retry: bool = False,
+    limit: float | None = None,
+    n_jobs: int | None = None,
+    progress: bool = True,
+):
     """Call `function` for every combination of parameters and every seed.
 
     Each finished cell is stored at once, so that a run that is killed goes on where it was. A
-    cell that raises is recorded with its error, and the rest goes on. Workers use one BLAS
-    thread each, because more threads than cores only wait for each other.
+    cell that raises, exits or takes too long is recorded with its error, and the rest goes on.
+    Workers use one BLAS thread each, because more threads than cores only wait for each other.
 
     Parameters
     ----------
@@ -31,6 +48,14 @@ def sweep(function, grid, seeds, *, store=None, n_jobs=None, progress=True):
         A cell's generator depends on its seed alone: cells with equal seeds see equal numbers.
     store : path, optional
         A file of one JSON line for each cell. If it is there, its cells are not computed again.
+    version : str, optional
+        What the stored results belong to. By default it is made from the function's source, its
+        defaults and closure, and from the functions and constants of its own module that it
+        names; what it calls elsewhere does not count. Give a text of your own to decide yourself.
+    retry : bool
+        Whether to compute stored cells again that ended with an error.
+    limit : float, optional
+        Seconds for a cell. What runs inside of one call of compiled code is stopped after it.
     n_jobs : int, optional
         Number of processes, as in joblib: -1 for all cores; by default what
         `joblib.parallel_config` says, else 1. On a dask cluster::
@@ -46,25 +71,80 @@ def sweep(function, grid, seeds, *, store=None, n_jobs=None, progress=True):
     pandas.DataFrame
         One row for each cell, in the order of the grid and then of the seeds: the parameters,
         `seed`, what the function returned, `seconds`, and `error` (empty where there was none).
+        A result with the name of one of these columns is found under "result_" and its name.
 
     Raises
     ------
     ValueError
-        For an empty grid, values that JSON cannot hold, or a store that belongs to another
-        function.
+        For an empty grid, values that JSON cannot hold, a store that belongs to another function
+        or another version of it, or one that is damaged (with path and line).
     RuntimeError
         If a worker process died. What was finished is stored; the same call goes on from there.
+
+    Examples
+    --------
+    >>> from overparam.sweep import sweep
+    >>> def power(rng, base, exponent):
+    ...     return base**exponent
+    >>> table = sweep(power, {"base": [2, 3], "exponent": [2]}, [0], progress=False)
+    >>> print(table[["base", "exponent", "seed", "value"]].to_string(index=False))
+     base  exponent  seed  value
+        2         2     0      4
+        3         2     0      9
     """
     cells = _cells(grid, seeds)
-    name = f"{function.__module__}.{function.__qualname__}"
-    done = _read(store, name) if store is not None else {}
+    limit = None if limit is None else _check.number("limit", limit, 0, strict=True)
+    header = {"function": _name(function), "version": version or _version(function)}
+    done = _read(store, header) if store is not None else {}
     missing = [cell for cell in cells if _key(cell) not in done]
+    if retry:
+        missing += [cell for cell in cells if done.get(_key(cell), {}).get("error")]
     if missing:  # a store that is whole is only read
-        with _writer(store, name) as write:
-            for record in _results(function, missing, n_jobs, progress, len(cells)):
+        with _writer(store, header) as write:
+            for record in _results(function, missing, limit, n_jobs, progress, len(cells)):
                 done[_key(record)] = record
                 write(record)
     return _table([done[_key(cell)] for cell in cells], list(grid))
+
+
+def _name(function):
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _version(function):
+    """Return a hash of what a function does, as far as its own module says."""
+    from joblib import hash as digest
+
+    seen, texts, home = set(), [], _name(function).rpartition(".")[0]
+
+    def add(value):
+        if isinstance(value, functools.partial):
+            add([value.func, value.args, value.keywords])
+        elif isinstance(value, dict):
+            add([*value.keys(), *value.values()])
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                add(part)
+        elif inspect.ismethod(value):
+            add([value.__func__, vars(value.__self__)])
+        elif inspect.isfunction(value):
+            if value in seen or not home.startswith(value.__module__):
+                return
+            seen.add(value)
+            names = inspect.getclosurevars(value)
+            try:
+                texts.append(inspect.getsource(value))
+            except OSError:  # typed at a prompt
+                texts.append(repr([value.__code__.co_code, value.__code__.co_consts]))
+            add([value.__defaults__, value.__kwdefaults__, names.nonlocals, names.globals])
+        elif not inspect.isroutine(value) and not isinstance(value, (type, types.ModuleType)):
+            add(value.__call__) if callable(value) else texts.append(digest(value))
+
+    add(function)
+    return digest(texts)
 
 
 def _cells(grid, seeds):
@@ -100,7 +180,7 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _results(function, cells, n_jobs, progress, total):
+def _results(function, cells, limit, n_jobs, progress, total):
     """Yield the record of each cell as soon as it is finished."""
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -108,7 +188,7 @@ def _results(function, cells, n_jobs, progress, total):
 
     # One cell a batch: a batch is reported, and so stored, only when all of it is finished.
     pool = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered")
-    records = pool(delayed(run_cell)(function, cell) for cell in cells)
+    records = pool(delayed(run_cell)(function, cell, limit) for cell in cells)
     bar = tqdm(records, total=total, initial=total - len(cells), disable=not progress, unit="cell")
     try:
         yield from bar
@@ -119,47 +199,90 @@ def _results(function, cells, n_jobs, progress, total):
         ) from error
 
 
-def run_cell(function, cell):
-    """Return the record of one cell: what the function returned, or the error it raised."""
+def run_cell(function, cell, limit=None):
+    """Return the record of one cell: what the function returned, or how it failed."""
     from threadpoolctl import threadpool_limits
 
     begin, result, error = time.perf_counter(), {}, ""
     try:
-        with threadpool_limits(limits=1, user_api="blas"):
+        with threadpool_limits(limits=1, user_api="blas"), _time_limit(limit):
             result = function(rng=np.random.default_rng(cell["seed"]), **cell["parameters"])
         result = _plain(result if isinstance(result, dict) else {"value": result})
         json.dumps(result)
-    except Exception as problem:  # recorded, whatever it is: the other cells go on
+        if not all(isinstance(name, str) for name in result):
+            raise TypeError("the names of results must be texts")
+    except (Exception, SystemExit) as problem:  # recorded, whatever it is: the others go on
         result, error = {}, f"{type(problem).__name__}: {problem}"
-    seconds = round(time.perf_counter() - begin, 4)
+    except _TimeUp:
+        result, error = {}, f"TimeoutError: took more than {limit:g} s"
     return {
         "parameters": _plain(cell["parameters"]),
         "seed": cell["seed"],
         "result": result,
-        "seconds": seconds,
+        "seconds": round(time.perf_counter() - begin, 4),
         "error": error,
     }
 
 
-def _read(store, name):
+class _TimeUp(BaseException):
+    """Raised inside a cell that takes too long; no ``except Exception`` of its own holds it."""
+
+
+@contextmanager
+def _time_limit(seconds):
+    if seconds is None:
+        yield
+        return
+    thread, lock, running = threading.get_ident(), threading.Lock(), True
+
+    def strike():
+        with lock:
+            if running:
+                raised = ctypes.py_object(_TimeUp)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+
+    timer = threading.Timer(seconds, strike)
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            running = False
+        timer.cancel()
+
+
+def _read(store, header):
     """Return the finished cells of a store by their key; a torn last line is left out."""
     path = Path(store)
     if not path.exists():
         return {}
-    lines = path.read_text(encoding="utf-8").split("\n")
-    whole = [json.loads(line) for line in lines[:-1]]
-    if whole and whole[0].get("function") != name:
-        raise ValueError(
-            f"store {path} holds results of {whole[0].get('function')}, not of {name}; "
-            "name another file"
-        )
-    if lines[-1]:  # the run was killed in the middle of a line
-        path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
-    return {_key(record): record for record in whole[1:]}
+    *lines, torn = path.read_bytes().split(b"\n")
+    done = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if number == 1:
+                found = {name: record[name] for name in ("function", "version")}
+            else:
+                done[_key(record)] = {**record, "error": record["error"] + ""}
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(
+                f"store {path}, line {number} is damaged: {line[:60]!r}. Remove that line, or "
+                "the file if it is the first"
+            ) from None
+        if number == 1 and found != header:
+            raise ValueError(
+                f"store {path} holds results of {found['function']}, version {found['version']}, "
+                f"not of {header['function']}, version {header['version']}; name another file, or "
+                "give version if the results are the same"
+            )
+    if torn:  # the run was killed in the middle of a line
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return done
 
 
 @contextmanager
-def _writer(store, name):
+def _writer(store, header):
     """Give a function that appends a record to the store, on the disk when it returns."""
     if store is None:
         yield lambda record: None
@@ -174,20 +297,20 @@ def _writer(store, name):
             os.fsync(file.fileno())
 
         if not path.stat().st_size:
-            write({"function": name})
+            write(header)
         yield write
 
 
 def _table(records, parameters):
     import pandas as pd
 
-    rows = [
-        record["parameters"]
-        | {"seed": record["seed"]}
-        | record["result"]
-        | {"seconds": record["seconds"], "error": record["error"]}
-        for record in records
-    ]
-    names = dict.fromkeys(name for row in rows for name in row)
     first, last = [*parameters, "seed"], ["seconds", "error"]
+    rows = []
+    for record in records:
+        row = record["parameters"] | {"seed": record["seed"]}
+        row |= {name: record[name] for name in last}
+        for name, value in record["result"].items():
+            row[f"result_{name}" if name in first + last else name] = value
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
     return pd.DataFrame(rows, columns=first + [n for n in names if n not in first + last] + last)
