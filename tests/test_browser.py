@@ -438,7 +438,7 @@ QUERIES = {
     "step size": ("", "step"),
     "margin": ("", "margin"),
     "three layers": ("layers", ""),
-    "restricted isometry": ("sensing", ""),
+    "commuting measurements": ("sensing", ""),
     "gradient descent": ("", "descent"),
     "kernel regime": ("", "kernel"),
     "edge of stability": ("edge", "edge"),
@@ -553,7 +553,11 @@ def test_live_explorers_compute_what_the_library_does(opened):
     assert np.allclose(modes, scalar.closed_form([0, 1, 4, 9], 3.0, 1e-6, 0.5), atol=1e-6)
     got = page.evaluate("s => s.map(([u, v]) => bookLive.descend(u, v, 1, 0.6, 30).at(-1))", starts)
     for (u, v), end in zip(starts, got, strict=True):
-        assert np.allclose(end, edge.descend(u, v, 1.0, 0.6, 30), rtol=1e-6)
+        wanted = edge.descend(u, v, 1.0, 0.6, 30)
+        if np.hypot(*end) < 1e6:  # the page stops where an orbit runs away
+            assert np.allclose(end, wanted, atol=1e-6)
+        else:
+            assert not np.hypot(*wanted) < 1e6
     got = page.evaluate("s => s.map(([u, v]) => bookLive.ellipse(u, v, 1, 0.6))", starts)
     assert np.allclose(got, [edge.ellipse(u, v, 1.0, 0.6) for u, v in starts], atol=1e-6)
 

@@ -49,7 +49,7 @@
 
   // How well an entry answers: words in its title count most, then words in its text, a phrase
   // more than its words, rare words more than common ones, and words of the chapter's title a bit.
-  const weights = { term: 1.15, section: 1.1, theorem: 1.1, definition: 1.1, exercise: 0.7, example: 0.9 };
+  const weights = { term: 0.95, section: 1.1, theorem: 1.1, definition: 1.1, exercise: 0.7, example: 0.9 };
   const rank = (data, query) => {
     const asked = words(query);
     if (!asked.length) return [];

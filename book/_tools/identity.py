@@ -153,6 +153,7 @@ def lead_on(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
+    app.set_html_assets_policy("always")  # the results of a search have formulas too
     app.add_directive("bibtex", Bibtex)
     app.add_directive("downloads", Downloads)
     app.connect("config-inited", configure, priority=100)
