@@ -56,13 +56,67 @@ def test_solution_is_finite_and_starts_at_the_product(start, t):
     assert np.all(np.isfinite(riccati.solution([[t, 500.0]], *start)))
 
 
-def test_steps_do_not_matter(monkeypatch):
-    rng = np.random.default_rng(0)
-    Y = rng.standard_normal((3, 4))
-    start = riccati.homogeneous_start((3, 4), 3, 0.4, rng)
-    coarse = riccati.solution(2.0, Y, *start)
-    monkeypatch.setattr(riccati, "LONGEST_STEP", 0.1)
-    assert np.allclose(coarse, riccati.solution(2.0, Y, *start), atol=1e-12)
+def test_late_times_cost_no_more_and_are_the_limit():
+    rng = np.random.default_rng(4)
+    Y = rng.standard_normal((5, 3))
+    start = riccati.homogeneous_start((5, 3), 3, 0.4, rng)
+    X = riccati.solution([1e5, 1e12, 1e300], Y, *start)
+    assert np.abs(X - Y).max() < 1e-12
+    blind = [start[0] * 0, start[1] * 0]
+    assert not np.any(riccati.solution(1e9, Y, *blind))
+
+
+@given(starts(), st.floats(0.1, 30), st.floats(0, 1))
+def test_the_solution_is_a_semigroup(start, t, share):
+    """Reaching t in one go or through another time is the same (not across a saddle)."""
+    Y, U, V = start
+    direct = riccati.solution(t, *start)
+    path = networks.layer_flow(
+        losses.squared_distance(Y), [U, V.T], share * min(t, 2.0), rtol=1e-12, atol=1e-14
+    )
+    U1, V1 = path.final[0], path.final[1].T
+    later = riccati.solution(t - share * min(t, 2.0), Y, U1, V1)
+    if t < 5:
+        assert np.allclose(later, direct, atol=1e-7)
+
+
+@given(starts(), st.sampled_from([1e-150, 1e-8, 1e8, 1e150]))
+def test_the_solution_has_units(start, scale):
+    Y, U, V = start
+    root = np.sqrt(scale)
+    plain = riccati.solution([0.1, 1.0, 30.0], Y, U, V)
+    scaled = riccati.solution(np.array([0.1, 1.0, 30.0]) / scale, scale * Y, root * U, root * V)
+    assert np.allclose(scaled / scale, plain, atol=1e-6)
+
+
+@given(st.integers(1, 4), st.integers(0, 2), SEEDS)
+def test_half_of_the_balanced_starts_of_square_targets_never_arrive(m, extra, seed):
+    """For λ = 0 and k ≥ m = n the sign of det X stays; with the wrong sign X stays singular."""
+    rng = np.random.default_rng(seed)
+    Y = rng.standard_normal((m, m)) + 0.2 * np.eye(m)
+    U, V = riccati.homogeneous_start((m, m), m + extra, 0.0, rng)
+    if np.linalg.svd(Y, compute_uv=False)[-1] < 0.2:
+        return
+    limit = riccati.solution(1e6, Y, U, V)
+    if np.linalg.det(U @ V.T) * np.linalg.det(Y) < 0:
+        assert abs(np.linalg.det(limit)) < 1e-6 * max(1, abs(np.linalg.det(Y)))
+        assert np.linalg.norm(limit - Y) > 0.19
+    else:
+        assert np.linalg.norm(limit - Y) < 1e-6
+
+
+@given(st.integers(1, 3), st.integers(1, 2), st.floats(0.2, 3), SEEDS)
+def test_unequal_layers_as_wide_as_the_target_is_tall_always_arrive(n, extra, imbalance, seed):
+    """λ > 0, k = m > n: X tends to Y from every start, at the rate e + λ/2."""
+    rng, m = np.random.default_rng(seed), n + extra
+    Y = np.linalg.qr(rng.standard_normal((m, n)))[0] * rng.uniform(0.5, 2, n)
+    start = riccati.homogeneous_start((m, n), m, imbalance, rng)
+    e = np.hypot(imbalance / 2, np.linalg.svd(Y, compute_uv=False)[-1])
+    rate = e + imbalance / 2
+    times = np.array([8.0, 12.0]) / rate
+    gaps = np.linalg.norm(riccati.solution(times, Y, *start) - Y, axis=(1, 2))
+    measured = np.log(gaps[0] / gaps[1]) / (times[1] - times[0])
+    assert measured > 0.9 * rate
 
 
 @given(starts())
@@ -97,13 +151,16 @@ def test_spectrum_of_the_riccati_matrix(m, n, imbalance, seed):
     assert np.allclose(np.linalg.eigvalsh(riccati.riccati_matrix(Y, imbalance)), expected)
 
 
-@pytest.mark.parametrize("shape, shift", [((2, 2), None), ((3, 2), -0.3), ((2, 3), 0.3)])
-def test_rate_depends_on_the_shape(shape, shift):
-    """sqrt(λ² + 4σ²) for square targets, sqrt(λ²/4 + σ²) ∓ λ/2 for rectangular ones."""
+@pytest.mark.parametrize(
+    "shape, width, shift",
+    [((2, 2), 2, None), ((3, 2), 2, -0.3), ((2, 3), 2, 0.3), ((3, 2), 3, 0.3)],
+)
+def test_rate_depends_on_the_shape(shape, width, shift):
+    """2e for square targets, e ∓ λ/2 for rectangular ones of the least width; e + λ/2 for k = m."""
     e = np.hypot(0.3, 0.8)
     predicted = 2 * e if shift is None else e + shift
     Y = 0.8 * np.eye(*shape)
-    start = riccati.homogeneous_start(shape, 2, 0.6, np.random.default_rng(7))
+    start = riccati.homogeneous_start(shape, width, 0.6, np.random.default_rng(7))
     times = np.linspace(12, 18, 20)
     gaps = np.linalg.norm(riccati.solution(times, Y, *start) - Y, axis=(1, 2))
     assert -np.polyfit(times, np.log(gaps), 1)[0] == pytest.approx(predicted, rel=0.03)
@@ -193,6 +250,11 @@ def test_homogeneous_starts_are_homogeneous(start):
         (lambda: riccati.solution(1.0, [[np.nan]], [[1.0]], [[1.0]]), "Y has"),
         (lambda: riccati.solution(np.inf, [[1.0]], [[1.0]], [[1.0]]), "t has"),
         (lambda: riccati.mode(-1.0, 1.0, 1.0, 1.0), "t must"),
+        (lambda: riccati.mode(1.0, "a", 1.0, 1.0), "target must"),
+        (lambda: riccati.mode(1.0, 1.0, np.nan, 1.0), "start has"),
+        (lambda: riccati.mode(1.0, [1.0, 2.0], [1.0, 2.0, 3.0], 1.0), "one entry for each mode"),
+        (lambda: riccati.homogeneous_imbalance([1.0], [[1.0]]), "U must"),
+        (lambda: riccati.homogeneous_imbalance(np.eye(2), np.ones((2, 3))), "columns"),
         (lambda: riccati.homogeneous_start((2, 3), 3, 1.0, np.random.default_rng(0)), "width"),
         (lambda: riccati.homogeneous_start((3, 2), 3, -1.0, np.random.default_rng(0)), "width"),
         (lambda: riccati.homogeneous_start((3, 2), 2, 1.0, None), "rng"),

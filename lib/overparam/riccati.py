@@ -5,26 +5,30 @@ Letters: Y (m × n) is the target, U (m × k) and V (n × k) the factors, R = [U
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, solve_triangular
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import qr
 
 from overparam import _check, scalar
 
-# Longest step in units of 1/‖S‖: exponents up to e^8 keep the Gram matrix well conditioned.
-LONGEST_STEP = 4.0
+# Rows of the graded matrix in `_evolved` whose sizes differ by more than this exponent are told
+# apart by it as well as by more: e^-100 is far below round-off.
+WIDEST_GAP = 100.0
 
 
-def solution(t, Y, U0, V0):
+def solution(t: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> NDArray[np.float64]:
     r"""Return :math:`(UV^\top)(t)` for the gradient flow of :math:`\tfrac12\|Y-UV^\top\|_F^2`.
 
     Needs a homogeneous imbalance :math:`U_0^\top U_0-V_0^\top V_0=\lambda I`. Then
-    :math:`Q(t)=Z\,(I+\int_0^tZ^\top Z)^{-1}Z^\top` with :math:`Z=e^{tS}R_0`
-    (Mallada 2023, "From Scalar to Matrix Case"; Tarmoun et al. 2021).
+    :math:`Q(t)=Z\,(I+\int_0^tZ^\top Z)^{-1}Z^\top` with :math:`Z=e^{tS}R_0`. The cost does not
+    depend on t.
 
     Parameters
     ----------
-    t : float or array of floats, not negative
+    t : float or array of floats
+        Times, not negative, in units of 1/Y.
     Y : matrix, shape (m, n)
     U0, V0 : matrices, shapes (m, k) and (n, k)
+        In units of the square root of Y.
 
     Returns
     -------
@@ -37,12 +41,22 @@ def solution(t, Y, U0, V0):
 
     Notes
     -----
+    Theorem "Closed form for homogeneous imbalance" of the chapter; Mallada 2023, "From Scalar to
+    Matrix Case"; Tarmoun et al. 2021; for other normalizations Fukumizu 1998, Braun et al. 2022.
+
     A start whose component along an eigenvector of S is within round-off of zero is taken to
-    have none, so that a start on the stable manifold of a saddle ends in the saddle.
+    have none, and growing components that are dependent within round-off are taken to be so: a
+    start on the stable manifold of a saddle ends in the saddle.
+
+    Examples
+    --------
+    >>> start = 0.1 * np.eye(2)
+    >>> solution([0.0, 2.0, 1e6], np.diag([2.0, 1.0]), start, start).round(3).tolist()
+    [[[0.01, 0.0], [0.0, 0.01]], [[1.875, 0.0], [0.0, 0.355]], [[2.0, 0.0], [0.0, 1.0]]]
     """
     t = _check.finite_array("t", t)
     if np.any(t < 0):
-        raise ValueError(f"t must not be negative, got {t.min():g}")
+        raise ValueError(f"t must not be negative, got {t.min():g}; the flow starts at t = 0")
     Y, U0, V0 = _check.matrix("Y", Y), _check.matrix("U0", U0), _check.matrix("V0", V0)
     m, n = Y.shape
     if U0.shape != (m, U0.shape[1]) or V0.shape != (n, U0.shape[1]):
@@ -56,38 +70,73 @@ def solution(t, Y, U0, V0):
     # it is zero, and the noise would grow exponentially and carry the solution away.
     noise = 4 * np.finfo(float).eps * np.sqrt(len(R)) * np.linalg.norm(R)
     R[np.linalg.norm(R, axis=1) <= noise] = 0.0
+    # So it is for what grows: on other stable manifolds the growing components are dependent.
+    grows = eigenvalues > 0
+    left, sizes, right = np.linalg.svd(R[grows], full_matrices=False)
+    R[grows] = (left * np.where(sizes > noise, sizes, 0.0)) @ right
+    # Q knows R up to a rotation from the right: as many columns as the rank are enough.
+    left, sizes, _ = np.linalg.svd(R, full_matrices=False)
+    R = (left * sizes)[:, sizes > noise]
     result = np.empty((t.size, m, n))
-    now = 0.0
-    for place in np.argsort(t, axis=None):
-        end = t.flat[place]
-        steps = int(np.ceil((end - now) * np.abs(eigenvalues).max() / LONGEST_STEP))
-        for _ in range(steps):
-            R = _advance(R, eigenvalues, (end - now) / steps)
-        now = end
-        factors = P @ R
+    for place, time in enumerate(t.ravel()):
+        factors = P @ _evolved(R, eigenvalues, time)
         result[place] = factors[:m] @ factors[m:].T
     return result.reshape(*t.shape, m, n)
 
 
-def _advance(R, eigenvalues, h):
-    r"""Return a factor of :math:`Q(t+h)` from a factor R of Q(t), in the eigenbasis of S.
+def _evolved(R, eigenvalues, t):
+    r"""Return a factor of Q(t) from a factor R of Q(0), in the eigenbasis of S.
 
-    The closed form is a semigroup in t. Taking it in steps keeps every exponent small, where
-    one step over the whole time would overflow, or lose the slow directions to round-off.
+    With :math:`D=\int_0^te^{2sS}ds`, :math:`Q=CC^\top` for :math:`C=e^{tS}D^{-1/2}O`, where O are
+    the rows of :math:`D^{1/2}R` in an orthonormal basis of the columns of the stack of
+    :math:`D^{1/2}R` and I. The sizes of these rows differ by huge factors. Householder's method
+    keeps each row's own digits if rows are sorted by size and columns are pivoted (Cox and
+    Higham 1998); the Gram matrix :math:`I+R^\top DR` would lose the slow directions.
     """
-    growth = np.exp(h * eigenvalues)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        integral = np.where(eigenvalues == 0, h, np.expm1(2 * h * eigenvalues) / (2 * eigenvalues))
-    gram = np.eye(R.shape[1]) + R.T @ (integral[:, None] * R)
-    lower, _ = cho_factor(gram, lower=True)
-    return solve_triangular(lower, (growth[:, None] * R).T, lower=True).T
+    rank, size = R.shape[1], np.abs(eigenvalues)
+    if t == 0 or rank == 0:
+        return R
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        span = np.where(size > 0, -np.expm1(-2 * t * size) / (2 * size), t)  # D e^(-2t[S]_+)
+        growth = np.minimum(t * np.maximum(eigenvalues, 0), 1e300)
+        decay = np.exp(t * np.minimum(eigenvalues, 0))
+        lengths = np.linalg.norm(R, axis=1)
+        logs = np.append(growth + np.log(span) / 2 + np.log(lengths), np.zeros(rank))
+    units = np.append(R / np.where(lengths > 0, lengths, 1.0)[:, None], np.eye(rank), axis=0)
+    order = np.argsort(-logs, kind="stable")
+    order = order[logs[order] > -np.inf]
+    gaps = np.minimum(-np.diff(logs[order]), min(WIDEST_GAP, 1300 / len(order)))
+    scales = np.exp(min(logs[order[0]], 650.0) - np.append(0.0, np.cumsum(gaps)))
+    orthonormal = np.zeros_like(units)
+    orthonormal[order] = qr(scales[:, None] * units[order], mode="economic", pivoting=True)[0]
+    return (decay / np.sqrt(span))[:, None] * orthonormal[: len(R)]
 
 
-def riccati_matrix(Y, imbalance):
+def riccati_matrix(Y: ArrayLike, imbalance: float) -> NDArray[np.float64]:
     r"""Return :math:`S=\begin{pmatrix}\frac\lambda2I&Y\\Y^\top&-\frac\lambda2I\end{pmatrix}`.
 
-    Its eigenvalues are :math:`\pm\sqrt{\lambda^2/4+\sigma_i(Y)^2}`, and ±λ/2 for the |m - n|
-    directions without a partner.
+    Its eigenvalues are :math:`\pm\sqrt{\lambda^2/4+\sigma_i(Y)^2}`, and λ/2 (m > n) or -λ/2
+    (m < n) for the |m - n| directions without a partner.
+
+    Parameters
+    ----------
+    Y : matrix, shape (m, n)
+    imbalance : float
+        λ, in the units of Y.
+
+    Returns
+    -------
+    ndarray, shape (m + n, m + n)
+
+    Raises
+    ------
+    ValueError
+        If Y is no matrix of finite numbers or `imbalance` no finite number.
+
+    Examples
+    --------
+    >>> riccati_matrix([[2.0]], 3.0).tolist(), np.linalg.eigvalsh(riccati_matrix([[2.0]], 3.0))
+    ([[1.5, 2.0], [2.0, -1.5]], array([-2.5,  2.5]))
     """
     Y = _check.matrix("Y", Y)
     half = _check.number("imbalance", imbalance) / 2
@@ -95,33 +144,77 @@ def riccati_matrix(Y, imbalance):
     return np.block([[half * np.eye(m), Y], [Y.T, -half * np.eye(n)]])
 
 
-def homogeneous_imbalance(U, V):
+def homogeneous_imbalance(U: ArrayLike, V: ArrayLike) -> float:
     r"""Return λ with :math:`U^\top U-V^\top V=\lambda I`.
+
+    Parameters
+    ----------
+    U, V : matrices, shapes (m, k) and (n, k)
+
+    Returns
+    -------
+    float
 
     Raises
     ------
     ValueError
-        If the imbalance matrix is no multiple of the identity (to 1e-8 of its size).
+        If the shapes do not fit or the imbalance matrix is no multiple of the identity (to 1e-8
+        of the size of the weights squared).
+
+    Examples
+    --------
+    >>> homogeneous_imbalance([[2.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]])
+    3.0
     """
-    D = U.T @ U - V.T @ V
+    U, V = _check.matrix("U", U), _check.matrix("V", V)
+    if U.shape[1] != V.shape[1]:
+        raise ValueError(
+            f"U and V must have the same number of columns, got {U.shape} and {V.shape}"
+        )
+    unit = max(np.abs(U).max(), np.abs(V).max()) or 1.0
+    D = (U / unit).T @ (U / unit) - (V / unit).T @ (V / unit)
     imbalance = np.trace(D) / len(D)
     spread = np.linalg.norm(D - imbalance * np.eye(len(D)))
-    if spread > 1e-8 * (1e-300 + np.linalg.norm(U) ** 2 + np.linalg.norm(V) ** 2):
+    if spread > 1e-8 * (np.linalg.norm(U / unit) ** 2 + np.linalg.norm(V / unit) ** 2):
         raise ValueError(
             "U0 and V0 must have a homogeneous imbalance U0ᵀU0 - V0ᵀV0 = λI; it differs from "
-            f"{imbalance:.3g}·I by {spread:.3g}. Integrate with networks.layer_flow instead"
+            f"{imbalance * unit**2:.3g}·I by {spread * unit**2:.3g}. "
+            "Integrate with networks.layer_flow instead"
         )
-    return imbalance
+    return float(imbalance * unit**2)
 
 
-def homogeneous_start(shape, width, imbalance, rng):
+def homogeneous_start(
+    shape: tuple[int, int], width: int, imbalance: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     r"""Return random factors U0 (m, k), V0 (n, k) with :math:`U_0^\top U_0-V_0^\top V_0=\lambda I`.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        m and n.
+    width : int
+        k.
+    imbalance : float
+        λ.
+    rng : numpy.random.Generator
+        Draws the directions, and the smaller factor with standard normal entries.
+
+    Returns
+    -------
+    U0, V0 : ndarray
 
     Raises
     ------
     ValueError
         If there are none: :math:`\lambda>0` needs width ≤ m, :math:`\lambda<0` needs width ≤ n,
         because :math:`\pm\lambda I` is at most the Gram matrix of U or V.
+
+    Examples
+    --------
+    >>> U, V = homogeneous_start((3, 2), 2, 0.5, np.random.default_rng(0))
+    >>> (U.T @ U - V.T @ V).round(12).tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
     """
     m, n = (_check.count("shape", size) for size in shape)
     width, imbalance = _check.count("width", width), _check.number("imbalance", imbalance)
@@ -129,7 +222,10 @@ def homogeneous_start(shape, width, imbalance, rng):
         V0, U0 = homogeneous_start((n, m), width, -imbalance, rng)
         return U0, V0
     if imbalance > 0 and width > m:
-        raise ValueError(f"an imbalance of this sign needs a width of at most {m}, got {width}")
+        raise ValueError(
+            f"width must be at most {m} for an imbalance of this sign, got {width}; "
+            "take a narrower network or imbalance 0"
+        )
     _check.generator("rng", rng)
     rank = width if imbalance > 0 else min(m, n, width)
     small = rng.standard_normal((n, rank))
@@ -140,22 +236,48 @@ def homogeneous_start(shape, width, imbalance, rng):
     return outer @ root @ inner.T, small @ inner.T
 
 
-def mode(t, target, start, imbalance):
+def mode(
+    t: ArrayLike, target: ArrayLike, start: ArrayLike, imbalance: ArrayLike
+) -> NDArray[np.float64]:
     r"""Return the singular values :math:`\sigma_i(t)` under a spectral initialization.
 
     Each follows :math:`\dot\sigma_i=(\sigma_i(Y)-\sigma_i)\sqrt{\lambda_{0,i}^2+4\sigma_i^2}`,
-    the scalar flow (Mallada 2023, "Spectral Initialization").
+    the scalar flow.
 
     Parameters
     ----------
     t : array_like, shape (times,) or a number
+        Not negative, in units of 1/target.
     target, start, imbalance : array_like, shape (modes,) or a number
-        :math:`\sigma_i(Y)`, :math:`\sigma_i(0)`, :math:`\lambda_{0,i}`.
+        :math:`\sigma_i(Y)`, :math:`\sigma_i(0)` (with sign), :math:`\lambda_{0,i}`.
 
     Returns
     -------
     ndarray, shape of t followed by that of the modes
+
+    Raises
+    ------
+    ValueError
+        If an argument is not finite, a time is negative or the modes do not broadcast.
+
+    Notes
+    -----
+    Theorem "The modes decouple" of the chapter; Mallada 2023, "Spectral Initialization".
+
+    Examples
+    --------
+    >>> mode([0.0, 1.0, 9.0], [2.0, 1.0], 0.1, 0.0).round(3).tolist()
+    [[0.1, 0.1], [1.484, 0.451], [2.0, 1.0]]
     """
     t = _check.finite_array("t", t)
-    modes = np.broadcast(target, start, imbalance).ndim
+    target = _check.finite_array("target", target)
+    start = _check.finite_array("start", start)
+    imbalance = _check.finite_array("imbalance", imbalance)
+    try:
+        modes = np.broadcast(target, start, imbalance).ndim
+    except ValueError:
+        raise ValueError(
+            "target, start and imbalance must have one entry for each mode or be numbers, got "
+            f"shapes {target.shape}, {start.shape} and {imbalance.shape}"
+        ) from None
     return scalar.closed_form(t.reshape(t.shape + (1,) * modes), target, start, imbalance)
