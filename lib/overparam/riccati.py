@@ -64,24 +64,48 @@ def solution(t: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> NDArra
             f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for Y of shape {Y.shape}, "
             f"got {U0.shape} and {V0.shape}"
         )
-    eigenvalues, P = np.linalg.eigh(riccati_matrix(Y, homogeneous_imbalance(U0, V0)))
+    eigenvalues, P = _eigenbasis(Y, homogeneous_imbalance(U0, V0))
     R = P.T @ np.vstack([U0, V0])
     # A component at the level of round-off is taken for zero. On the stable manifold of a saddle
     # it is zero, and the noise would grow exponentially and carry the solution away.
-    noise = 4 * np.finfo(float).eps * np.sqrt(len(R)) * np.linalg.norm(R)
+    noise = 16 * np.finfo(float).eps * np.sqrt(len(R)) * np.linalg.norm(R)
     R[np.linalg.norm(R, axis=1) <= noise] = 0.0
-    # So it is for what grows: on other stable manifolds the growing components are dependent.
+    # So it is for what grows: on other stable manifolds these components are dependent. Q knows
+    # R up to a rotation from the right, which makes the dependence a column of exact zeros.
     grows = eigenvalues > 0
-    left, sizes, right = np.linalg.svd(R[grows], full_matrices=False)
-    R[grows] = (left * np.where(sizes > noise, sizes, 0.0)) @ right
-    # Q knows R up to a rotation from the right: as many columns as the rank are enough.
-    left, sizes, _ = np.linalg.svd(R, full_matrices=False)
-    R = (left * sizes)[:, sizes > noise]
+    left, sizes, right = np.linalg.svd(R[grows])
+    R = R @ right.T
+    R[grows] = 0.0
+    R[grows, : len(sizes)] = left[:, : len(sizes)] * np.where(sizes > noise, sizes, 0.0)
     result = np.empty((t.size, m, n))
     for place, time in enumerate(t.ravel()):
         factors = P @ _evolved(R, eigenvalues, time)
         result[place] = factors[:m] @ factors[m:].T
     return result.reshape(*t.shape, m, n)
+
+
+def _eigenbasis(Y, imbalance):
+    """Return the eigenvalues of S and a basis of eigenvectors, from the singular vectors of Y.
+
+    `numpy.linalg.eigh` would mix the pair of a small singular value by round-off over its size.
+    """
+    (m, n), half = Y.shape, imbalance / 2
+    left, sigma, right = np.linalg.svd(Y)
+    r = len(sigma)
+    mu = np.hypot(half, sigma)
+    sure = np.where(mu > 0, mu, 1.0)
+    larger = np.where(mu > 0, np.sqrt((1 + abs(half) / sure) / 2), 1.0)
+    smaller = sigma / (2 * sure * larger)
+    up, down = (larger, smaller) if half >= 0 else (smaller, larger)
+    plus = np.vstack([left[:, :r] * up, right[:r].T * down])
+    minus = np.vstack([-left[:, :r] * down, right[:r].T * up])
+    alone = np.zeros((m + n, m + n - 2 * r))
+    if m > n:
+        alone[:m] = left[:, r:]
+    else:
+        alone[m:] = right[r:].T
+    single = np.full(m + n - 2 * r, half if m > n else -half)
+    return np.concatenate([mu, -mu, single]), np.hstack([plus, minus, alone])
 
 
 def _evolved(R, eigenvalues, t):
@@ -90,8 +114,8 @@ def _evolved(R, eigenvalues, t):
     With :math:`D=\int_0^te^{2sS}ds`, :math:`Q=CC^\top` for :math:`C=e^{tS}D^{-1/2}O`, where O are
     the rows of :math:`D^{1/2}R` in an orthonormal basis of the columns of the stack of
     :math:`D^{1/2}R` and I. The sizes of these rows differ by huge factors. Householder's method
-    keeps each row's own digits if rows are sorted by size and columns are pivoted (Cox and
-    Higham 1998); the Gram matrix :math:`I+R^\top DR` would lose the slow directions.
+    keeps each row's own digits if rows are sorted by size and columns are pivoted; the Gram
+    matrix :math:`I+R^\top DR` would lose the slow directions.
     """
     rank, size = R.shape[1], np.abs(eigenvalues)
     if t == 0 or rank == 0:
