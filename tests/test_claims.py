@@ -20,12 +20,8 @@ LAST = {"A": 18, "B": 16, "C": 20, "D": 45, "E": 10, "F": 61, "G": 30, "H": 38}
 # goes with the chapter's entries, the whole table with the last of them.
 MERGED = {"H32"}
 MISSING = {
-    "unequal": "G02 G03 G04 G05 G06 G07 G08 G09",
-    "saddles": "G10 G11 G12 G13 G14 G15 G16 G17 G18 H27",
     "choice": "G19 G20 G21 G22 G23 G24 G25 H33 H34 H35 H36 H37",
     "regimes": "G26 G27",
-    "conservation": "G28 G29 G30",
-    "neurons": "H15 H16 H17 H18 H19 H20 H21 H22",
     "completion": "H23 H24 H25 H26",
     "sensing": "H28 H29 H30 H31",
 }
