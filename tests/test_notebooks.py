@@ -46,7 +46,6 @@ NOT_YET = {
     "completion",
     "sensing",
     "phase",
-    "regimes",
     "lazy",
     "kernel",
     "particles",
