@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from overparam import completion, losses, networks
 
+I2 = np.eye(2)
 HOLE = ([0, 0, 1], [0, 1, 0], [1.0, 2.0, 3.0], (2, 2))
 
 
@@ -162,12 +163,15 @@ def test_complete_is_the_gradient_flow(depth):
     end = path.t[-1]
     times = np.linspace(0, end, 6)[:-1]
     exact = networks.layer_flow(loss, start, np.append(times, end), rtol=1e-11, atol=1e-13)
-    fast = completion.complete(*data, depth, 1e-2, np.random.default_rng(1), times=times, limit=1e9)
+    fast = completion.complete(
+        *data, depth, 1e-2, np.random.default_rng(1),
+        times=times, limit=1e9, rtol=5e-8, method="DOP853",
+    )  # fmt: skip
     assert len(fast) == 6
     for A, B in zip(fast, exact, strict=True):
         A, B = networks.product(A), networks.product(B)
         assert np.linalg.norm(A - B) < 1e-5 * np.linalg.norm(B)
-    for ends in zip(networks.imbalance(path.final), networks.imbalance(start), strict=True):
+    for ends in zip(networks.imbalance(fast.final), networks.imbalance(start), strict=True):
         assert np.abs(ends[0] - ends[1]).max() < 1e-6
 
 
@@ -363,46 +367,198 @@ def test_gap_between_singular_values_grows_with_depth():
     assert np.all(np.diff(ratios) < 0) and ratios[0] > 0.3 and ratios[-1] < 0.01
 
 
-# --- one measurement ----------------------------------------------------------------------
+# --- components, the norm of the weights, decay ---------------------------------------------
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize(("rho", "starts"), [((1, 0.5), (0.1, 0.1)), ((1.0, -0.4), (0.2, 0.3))])
-def test_one_measurement_ties_the_singular_values_together(depth, rho, starts):
+def random_mask(rng, m, n):
+    return rng.random((m, n)) < 1.2 / max(m, n)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_components_are_those_of_the_graph(seed):
+    rng = np.random.default_rng(seed)
+    mask = random_mask(rng, 7, 5)
+    parts = completion.components(mask)
+    assert sorted(r for rows, _ in parts for r in rows) == list(range(7))
+    assert sorted(c for _, cols in parts for c in cols) == list(range(5))
+    place = {("r", r): i for i, (rows, _) in enumerate(parts) for r in rows}
+    place |= {("c", c): i for i, (_, cols) in enumerate(parts) for c in cols}
+    assert all(place["r", r] == place["c", c] for r, c in zip(*np.nonzero(mask), strict=True))
+    # Independently: as many components as vertices less the rank of the incidence matrix.
+    edges = np.transpose(np.nonzero(mask))
+    incidence = np.zeros((len(edges), 12))
+    for i, (r, c) in enumerate(edges):
+        incidence[i, [r, 7 + c]] = 1, -1
+    assert len(parts) == 12 - np.linalg.matrix_rank(incidence)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_every_component_has_its_own_law_and_moves_alone(k):
+    rng = np.random.default_rng(k)
+    mask = np.zeros((5, 4), bool)
+    mask[:2, :2] = True
+    mask[2, 2] = mask[3, 2] = True  # row 4 and column 3 are not observed
+    U, V = rng.standard_normal((5, k)), rng.standard_normal((4, k))
+    truth = rng.standard_normal((5, 4))
+    loss = losses.completion(*np.nonzero(mask), truth[mask], truth.shape)
+    end = networks.layer_flow(loss, [U, V.T], 3.0, rtol=1e-11, atol=1e-13).final
+    pairs = zip(
+        completion.component_imbalances(U, V, mask),
+        completion.component_imbalances(end[0], end[1].T, mask),
+        strict=True,
+    )
+    assert all(np.abs(a - b).max() < 1e-8 for a, b in pairs)
+    assert np.array_equal(end[0][4], U[4]) and np.array_equal(end[1][:, 3], V[3])
+    assert np.abs(end[0][:2].T @ end[0][:2] - U[:2].T @ U[:2]).max() > 1e-2  # not each half
+    rows, cols = [0, 1], [0, 1]
+    # Alone it has four of the six entries: its mean is 6/4 of the other's share.
+    block = losses.completion([0, 0, 1, 1], [0, 1, 0, 1], truth[:2, :2].ravel(), (2, 2))
+    alone = networks.layer_flow(
+        block, [U[rows], V[cols].T], 3.0 * 4 / 6, rtol=1e-11, atol=1e-13
+    ).final
+    assert np.allclose(alone[0], end[0][rows], atol=1e-8)
+
+
+def rank_of_laws(rows, cols, k, rng):
+    """Rank of the Jacobian of a component's imbalance at a random point."""
+    U, V = rng.standard_normal((rows, k)), rng.standard_normal((cols, k))
+    upper = np.triu_indices(k)
+    jacobian = []
+    for part, sign in ((U, 1), (V, -1)):
+        for i in range(len(part)):
+            for j in range(k):
+                D = np.zeros((k, k))
+                D[j] += sign * part[i]
+                D[:, j] += sign * part[i]
+                jacobian.append(D[upper])
+    return np.linalg.matrix_rank(np.array(jacobian))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 0), (1, 1), (2, 1), (2, 3)])
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 7])
+def test_number_of_laws_of_a_component(rows, cols, k):
+    size = rows + cols
+    expected = k * (k + 1) // 2 if k <= size else k * size - size * (size - 1) // 2
+    assert rank_of_laws(rows, cols, k, np.random.default_rng(k)) == expected
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=100)
+def test_weights_know_the_nuclear_norm(seed):
+    rng = np.random.default_rng(seed)
+    (m, n, k), scale = rng.integers(1, 6, 3), 10.0 ** rng.integers(-3, 4)
+    U, V = scale * rng.standard_normal((m, k)), rng.standard_normal((n, k)) / scale
+    low, high = completion.nuclear_bounds(U, V)
+    nuclear = np.linalg.norm(U @ V.T, "nuc")
+    assert low <= nuclear * (1 + 1e-9) + 1e-9 * high and nuclear <= high * (1 + 1e-12)
+
+
+def test_both_nuclear_bounds_are_attained():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((4, 3))
+    U, V = networks.balanced(W, [3], rng)
+    low, high = completion.nuclear_bounds(U, V.T)
+    assert np.isclose(low, high) and np.isclose(high, np.linalg.norm(W, "nuc"))
+    low, _ = completion.nuclear_bounds(np.diag([2.0, 0.0]), np.diag([0.0, 3.0]))  # product zero
+    assert low == 0
+    U, V = rng.standard_normal((4, 3)), rng.standard_normal((5, 3))
+    low, high = completion.nuclear_bounds(U, V)
+    assert np.linalg.norm(U @ V.T, "nuc") > low + 0.01 * high  # in general strict
+    assert np.isclose(high - low, np.linalg.norm(U.T @ U - V.T @ V, "nuc") / 2)
+
+
+def test_complete_blocks_give_the_least_nuclear_norm():
+    rng = np.random.default_rng(3)
+    mask = np.zeros((5, 5), bool)
+    mask[:2, :3] = mask[2:4, 3:] = True  # row 4 is not observed
+    truth = rng.standard_normal((5, 5))
+    blocks = [truth[:2, :3], truth[2:4, 3:]]
+    least = sum(np.linalg.norm(block, "nuc") for block in blocks)
+    data = (*np.nonzero(mask), truth[mask], truth.shape)
+    best = completion.nuclear_norm_minimizer(*data)
+    assert abs(np.linalg.norm(best.X, "nuc") - least) < 1e-5
+    for scale in (1e-1, 1e-2, 1e-3):
+        U, V = scale * rng.standard_normal((2, 5, 5))
+        end = networks.layer_flow(losses.completion(*data), [U, V.T], 2000.0).final
+        laws = completion.component_imbalances(U, V, mask)
+        above = sum(np.linalg.norm(law, "nuc") for law in laws) / 2
+        excess = np.linalg.norm(networks.product(end), "nuc") - least
+        assert -1e-6 <= excess <= above and above < 60 * scale**2
+
+
+def test_angle_of_the_start_decides_among_the_minimizers():
+    loss = losses.completion([0, 1], [0, 1], [1.0, 2.0], (2, 2))
+    for seed in range(3):
+        U, V = 1e-4 * np.random.default_rng(seed).standard_normal((2, 2, 3))
+        W = networks.product(networks.layer_flow(loss, [U, V.T], 200.0).final)
+        a, b = U[0] + V[0], U[1] + V[1]
+        cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        assert np.allclose([W[0, 1], W[1, 0]], np.sqrt(2) * cosine, atol=1e-3)
+
+
+def test_without_complete_blocks_the_nuclear_norm_is_not_least():
+    rows, cols, values = [0, 0, 1, 2], [0, 1, 0, 2], [1.0, 2.0, 3.0, 1.0]
+    path = completion.complete(
+        rows, cols, values, (3, 3), 2, 1e-8, np.random.default_rng(0), goal=1e-12
+    )
+    W = networks.product(path.final)
+    best = completion.nuclear_norm_minimizer(rows, cols, values, (3, 3))
+    assert abs(W[1, 1] - 6) < 0.1 and abs(np.linalg.norm(best.X, "nuc") - 6) < 1e-5
+    assert np.linalg.norm(W, "nuc") > 7.9
+
+
+@pytest.mark.parametrize("move", ["flow", "descent"])
+def test_rank_of_the_stacked_factors_is_kept(move):
+    rng = np.random.default_rng(0)
+    truth, data = problem(8, 3, 40, 0)
+    R = rng.standard_normal((16, 2)) @ rng.standard_normal((2, 6))
+    layers = [R[:8], R[8:].T]
+    loss = losses.completion(*data)
+    if move == "flow":
+        end = networks.layer_flow(loss, layers, 20.0).final
+    else:
+        end = networks.layer_descent(loss, layers, 0.05, 200).final
+    values = np.linalg.svd(np.vstack([end[0], end[1].T]), compute_uv=False)
+    assert values[2] < 1e-6 * values[0] and values[1] > 1e-2 * values[0]
+    assert np.linalg.norm(networks.product(end) - R[:8] @ R[8:].T) > 0.1  # it did move
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
+def test_decay_penalty_is_the_least_norm_of_the_weights(depth):
     rng = np.random.default_rng(depth)
-    U, V = (np.linalg.qr(rng.standard_normal((2, 2)))[0] for _ in range(2))
-    loss = losses.sensing([(U * rho) @ V.T], [2.0])
-    layers = networks.balanced(U * starts @ V.T, [2] * (depth - 1), rng)
-    path = networks.layer_flow(loss, layers, 30.0, rtol=1e-10, atol=1e-12)
-    sigma = np.array([U.T @ networks.product(Ws) @ V for Ws in path])
-    assert np.abs(sigma[:, 0, 1]).max() < 1e-7 and np.abs(sigma[:, 1, 0]).max() < 1e-7
-    first, other = sigma[:, 0, 0], sigma[:, 1, 1]
-    assert first[-1] > 1.5
-    expected = completion.one_measurement(first, rho[1] / rho[0], *starts, depth)
-    assert np.allclose(other, expected, atol=1e-7)
+    W = rng.standard_normal((4, 3)) @ np.diag([1.0, 0.5, 0.0])
+    least = completion.decay_penalty(W, depth)
+    layers = networks.balanced(W, [4] * (depth - 1), rng)
+    assert np.isclose(sum(np.sum(A**2) for A in layers) / 2, least)
+    for _ in range(30):  # other layers with the same product
+        moved = [A.copy() for A in layers]
+        for l in range(depth - 1):
+            M = np.eye(4) + 0.3 * rng.standard_normal((4, 4))
+            moved[l], moved[l + 1] = moved[l] @ M, np.linalg.solve(M, moved[l + 1])
+        assert np.allclose(networks.product(moved), W)
+        assert sum(np.sum(A**2) for A in moved) / 2 >= least * (1 - 1e-12)
 
 
-def test_ceiling_falls_with_depth_and_needs_alpha_below_one():
-    ends = [completion.one_measurement(1e30, 0.5, 0.1, 0.1, N) for N in (3, 4, 6, 10)]
-    limits = [0.1 * 0.5 ** (-N / (N - 2)) for N in (3, 4, 6, 10)]
-    assert np.allclose(ends, limits, rtol=1e-4) and np.all(np.diff(ends) < 0)
-    # alpha > 1, C < 0: the other one becomes infinite at a finite value of the first.
-    q = 1 / 3
-    blow_up = (2 * 0.1**-q / (2 * 0.1**-q - 0.1**-q)) ** (1 / q) * 0.1
-    assert completion.one_measurement(0.999 * blow_up, 2.0, 0.1, 0.1, 3) > 1e5
-    with pytest.raises(ValueError, match="sigma"):
-        completion.one_measurement(1.001 * blow_up, 2.0, 0.1, 0.1, 3)
+@pytest.mark.parametrize("depth", [2, 3, 4, 6])
+@pytest.mark.parametrize("decay", [1e-3, 0.1, 2.0])
+def test_decay_thresholds_on_a_grid(depth, decay):
+    local, best = completion.decay_thresholds(decay, depth)
+    assert local <= best
 
+    def curve(s):
+        grid = np.linspace(0, 1.2 * s, 200_001)
+        return grid, (grid - s) ** 2 / 2 + decay * depth / 2 * grid ** (2 / depth)
 
-def test_one_observed_entry_freezes_the_others_at_every_depth():
-    for depth in (1, 2, 3, 5):
-        loss = losses.completion([0], [0], [3.0], (3, 3))
-        layers = networks.balanced(np.diag([0.2, 0.15, 0.1]), [3] * (depth - 1))
-        path = networks.layer_flow(loss, layers, 100.0, rtol=1e-10, atol=1e-12)
-        W = networks.product(path.final)
-        assert abs(W[0, 0] - 3) < 1e-6
-        assert np.allclose(np.linalg.svd(W)[1][1:], [0.15, 0.1], atol=1e-9)
-        assert completion.one_measurement(3.0, 0.0, 0.2, 0.15, depth) == pytest.approx(0.15)
+    for factor, has_local, is_global in ((0.98, False, False), (1.02, True, depth == 2)):
+        grid, value = curve(factor * local)
+        inner = (np.diff(value)[:-1] < 0) & (np.diff(value)[1:] > 0)
+        assert np.any(inner) == has_local
+        assert (grid[np.argmin(value)] > 0) == is_global
+    for factor in (0.99, 1.01):
+        grid, value = curve(factor * best)
+        assert (grid[np.argmin(value)] > 0) == (factor > 1)
+        if factor > 1 and depth > 2:  # it jumps, to at least this height
+            assert grid[np.argmin(value)] >= (decay * (depth - 2)) ** (depth / (2 * depth - 2))
 
 
 # --- bad input ----------------------------------------------------------------------------
@@ -466,10 +622,13 @@ def test_bad_settings_of_complete(change, match):
         (lambda rng: completion.complete([0], [0], [0.0], (2, 2), 2, 0.1, rng), "values are all"),
         (lambda rng: completion.singular_value_velocity(np.eye(2), np.eye(3), 2), "G must"),
         (lambda rng: completion.singular_vector_velocity(np.eye(2), np.eye(2), 2), "distinct"),
-        (lambda rng: completion.one_measurement(-1.0, 0.5, 0.1, 0.1, 3), "sigma"),
-        (lambda rng: completion.one_measurement(1.0, 0.5, -0.1, 0.1, 3), "start"),
-        (lambda rng: completion.one_measurement(1.0, 0.5, 0.1, 0.0, 3), "start_other"),
         (lambda rng: completion.nuclear_norm_minimizer(*HOLE, tolerance=0), "tolerance"),
+        (lambda rng: completion.components([[0.5, 1.0]]), "mask must be a matrix of booleans"),
+        (lambda rng: completion.component_imbalances(I2, I2, [[True]]), "mask must have shape"),
+        (lambda rng: completion.nuclear_bounds(I2, np.ones((2, 3))), "equally many columns"),
+        (lambda rng: completion.decay_penalty(I2, 0), "depth"),
+        (lambda rng: completion.decay_thresholds(0.1, 1), "depth must be at least 2"),
+        (lambda rng: completion.decay_thresholds(0.0, 3), "decay must be greater"),
     ],
 )
 def test_bad_input(call, match):
@@ -477,6 +636,13 @@ def test_bad_input(call, match):
         call(np.random.default_rng(0))
 
 
-def test_what_cannot_be_done_is_said():
-    with pytest.raises(RuntimeError, match="max_iterations"):
-        completion.nuclear_norm_minimizer(*problem(20, 2, 200, 1)[1], max_iterations=30)
+def test_what_was_not_reached_comes_back_with_its_reason():
+    data = problem(20, 2, 200, 1)[1]
+    best, full = (completion.nuclear_norm_minimizer(*data, max_iterations=n) for n in (30, 20_000))
+    assert best.reason == "end of iterations" and full.reason == "gap reached"
+    assert np.array_equal(best.X[data[0], data[1]], data[2])
+    # Its gap is true, though large: the minimum is no more than that below.
+    short = np.linalg.norm(best.X, "nuc") - np.linalg.norm(full.X, "nuc")
+    assert full.gap < short <= best.gap
+    path = completion.complete(*data, 3, 1e-3, np.random.default_rng(0), limit=1.0)
+    assert path.reason == "end of time"

@@ -6,7 +6,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from overparam import completion, losses, networks, sensing
+from overparam import completion, gradient_flow, losses, networks, sensing
+
+# --- one measurement ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize(("rho", "starts"), [((1, 0.5), (0.1, 0.1)), ((1.0, -0.4), (0.2, 0.3))])
+def test_one_measurement_ties_the_singular_values_together(depth, rho, starts):
+    rng = np.random.default_rng(depth)
+    U, V = (np.linalg.qr(rng.standard_normal((2, 2)))[0] for _ in range(2))
+    loss = losses.sensing([(U * rho) @ V.T], [2.0])
+    layers = networks.balanced(U * starts @ V.T, [2] * (depth - 1), rng)
+    path = networks.layer_flow(loss, layers, 30.0, rtol=1e-10, atol=1e-12)
+    sigma = np.array([U.T @ networks.product(Ws) @ V for Ws in path])
+    assert np.abs(sigma[:, 0, 1]).max() < 1e-7 and np.abs(sigma[:, 1, 0]).max() < 1e-7
+    first, other = sigma[:, 0, 0], sigma[:, 1, 1]
+    assert first[-1] > 1.5
+    expected = sensing.one_measurement(first, rho[1] / rho[0], *starts, depth)
+    assert np.allclose(other, expected, atol=1e-7)
+
+
+def test_ceiling_falls_with_depth_and_needs_alpha_below_one():
+    ends = [sensing.one_measurement(1e30, 0.5, 0.1, 0.1, N) for N in (3, 4, 6, 10)]
+    limits = [0.1 * 0.5 ** (-N / (N - 2)) for N in (3, 4, 6, 10)]
+    assert np.allclose(ends, limits, rtol=1e-4) and np.all(np.diff(ends) < 0)
+    # alpha > 1, C < 0: the other one becomes infinite at a finite value of the first.
+    q = 1 / 3
+    blow_up = (2 * 0.1**-q / (2 * 0.1**-q - 0.1**-q)) ** (1 / q) * 0.1
+    assert sensing.one_measurement(0.999 * blow_up, 2.0, 0.1, 0.1, 3) > 1e5
+    with pytest.raises(ValueError, match="sigma"):
+        sensing.one_measurement(1.001 * blow_up, 2.0, 0.1, 0.1, 3)
+
+
+def test_one_observed_entry_freezes_the_others_at_every_depth():
+    for depth in (1, 2, 3, 5):
+        loss = losses.completion([0], [0], [3.0], (3, 3))
+        layers = networks.balanced(np.diag([0.2, 0.15, 0.1]), [3] * (depth - 1))
+        path = networks.layer_flow(loss, layers, 100.0, rtol=1e-10, atol=1e-12)
+        W = networks.product(path.final)
+        assert abs(W[0, 0] - 3) < 1e-6
+        assert np.allclose(np.linalg.svd(W)[1][1:], [0.15, 0.1], atol=1e-9)
+        assert sensing.one_measurement(3.0, 0.0, 0.2, 0.15, depth) == pytest.approx(0.15)
+
 
 # --- sensing and commuting measurements ---------------------------------------------------
 
@@ -201,12 +243,87 @@ def test_every_norm_goes_to_infinity_while_the_effective_rank_falls(depth):
         assert abs(a[-1] / law - 1) < 0.01
 
 
+# --- small starts, and decay --------------------------------------------------------------
+
+
+def test_small_start_is_a_power_iteration():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((3, 4, 4))
+    A, y, bar = A + A.transpose(0, 2, 1), rng.standard_normal(3), rng.standard_normal((4, 2))
+    M, eta, rest = np.einsum("k,kij->ij", y, A), 0.02, []
+    for alpha in (0.02, 0.01):
+        U = alpha * bar
+        for _ in range(12):
+            residual = np.einsum("kij,ij->k", A, U @ U.T) - y
+            U = U - eta * np.einsum("k,kij->ij", residual, A) @ U
+        linear = np.linalg.matrix_power(np.eye(4) + eta * M, 12) @ (alpha * bar)
+        rest.append(np.linalg.norm(U - linear))
+    assert abs(np.log2(rest[0] / rest[1]) - 3) < 0.05
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_imbalances_decay_exactly(depth):
+    rng, decay, end = np.random.default_rng(depth), 0.3, 2.0
+    loss = losses.squared_distance(rng.standard_normal((3, 3)))
+
+    def slope(layers):
+        pulls = networks.gradients(layers, loss.gradient)
+        return [pull + decay * W for pull, W in zip(pulls, layers, strict=True)]
+
+    begin = networks.gaussian([3] + [4] * (depth - 1) + [3], 0.8, rng)
+    last = gradient_flow(slope, begin, end, rtol=1e-10, atol=1e-12).final
+    for D0, D in zip(networks.imbalance(begin), networks.imbalance(last), strict=True):
+        assert np.allclose(D, np.exp(-2 * decay * end) * D0, atol=1e-8)
+
+
+def test_collapsed_layers_stay_collapsed():
+    """Random and hostile gradients at depth 3 and 4, from just inside the set; two layers leave."""
+    rng, eta, decay, g = np.random.default_rng(1), 0.1, 0.2, 1.5
+
+    def step(layers, hostile):
+        W = networks.product(layers)
+        G = rng.standard_normal(W.shape)
+        if hostile:  # pushes outwards along the product
+            left, _, right = np.linalg.svd(W)
+            G = -left @ right
+        G *= g / np.linalg.norm(G, 2)
+        pulls = networks.gradients(layers, lambda _: G)
+        return [(1 - eta * decay) * A - eta * D for A, D in zip(layers, pulls, strict=True)]
+
+    def norm(layers):
+        return max(np.linalg.norm(A, 2) for A in layers)
+
+    for depth in (3, 4):
+        edge = (decay / g) ** (1 / (depth - 2))
+        for hostile in (False, True):
+            layers = [A * 0.99 * edge / np.linalg.norm(A, 2) for A in
+                      networks.gaussian([3] * (depth + 1), 1.0, rng)]  # fmt: skip
+            sizes = [norm(layers)]
+            for _ in range(400):
+                layers = step(layers, hostile)
+                sizes.append(norm(layers))
+            assert np.all(np.diff(sizes) < 0) and sizes[-1] < 1e-2 * edge
+        outside = networks.identity(3, depth, 1.02 * edge)
+        for _ in range(400):
+            outside = step(outside, True)
+            if norm(outside) > 10 * edge:
+                break
+        assert norm(outside) > 10 * edge  # the edge is sharp
+    two = networks.identity(3, 2, 1e-6)
+    for _ in range(150):
+        two = step(two, True)
+    assert norm(two) > 1
+
+
 # --- bad input ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("call", "match"),
     [
+        (lambda: sensing.one_measurement(-1.0, 0.5, 0.1, 0.1, 3), "sigma"),
+        (lambda: sensing.one_measurement(1.0, 0.5, -0.1, 0.1, 3), "start"),
+        (lambda: sensing.one_measurement(1.0, 0.5, 0.1, 0.0, 3), "start_other"),
         (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0, 2.0], 0.1), "A and y"),
         (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0], -0.1), "alpha"),
         (lambda: sensing.commuting_limit([[1.0, 1.0]], [1.0], 1e-4, 4), "no digits"),

@@ -9,6 +9,44 @@ import numpy as np
 
 from overparam import _check, flow
 
+# --- One measurement ----------------------------------------------------------------------
+
+
+def one_measurement(sigma, ratio, start, start_other, depth):
+    r"""Return the other singular value when the first has the value `sigma`.
+
+    Balanced layers, one measurement :math:`\langle A,W\rangle=y` whose singular vectors W
+    shares; `ratio` is :math:`\alpha=\rho_s/\rho_r` of A's singular values, and both start at
+    `start`, `start_other` > 0. With :math:`q=(L-2)/L`: linear for L = 1, the power
+    :math:`\sigma_s\propto\sigma_r^\alpha` for L = 2 and
+    :math:`\sigma_s=(\alpha\sigma_r^{-q}+C)^{-1/q}` for L ≥ 3 (Cohen 2019,
+    "Implicit Bias Towards Low Rank", for what it calls one observed entry).
+
+    Raises
+    ------
+    ValueError
+        Where :math:`\alpha\sigma_r^{-q}+C\le0`: the other one has grown beyond all bounds.
+    """
+    sigma = _check.finite_array("sigma", sigma)
+    ratio = _check.number("ratio", ratio)
+    depth = _check.count("depth", depth)
+    first = _check.number("start", start, 0, strict=True)
+    other = _check.number("start_other", start_other, 0, strict=True)
+    if np.any(sigma <= 0):
+        raise ValueError(f"sigma must be positive, got {sigma.min():g}")
+    if depth == 1:
+        return other + ratio * (sigma - first)
+    if depth == 2:
+        return other * (sigma / first) ** ratio
+    q = (depth - 2) / depth
+    power = other**-q + ratio * (sigma**-q - first**-q)
+    if np.any(power <= 0):
+        raise ValueError(
+            "sigma lies beyond the value at which the other singular value becomes infinite"
+        )
+    return power ** (-1 / q)
+
+
 # --- Positive semidefinite sensing ---------------------------------------------------------
 
 
@@ -21,8 +59,8 @@ def sensing_flow(A, y, U0, t, **options):
 
     Parameters
     ----------
-    A : array, shape (N, n, n)
-    y : array, shape (N,)
+    A : array, shape (K, n, n)
+    y : array, shape (K,)
     U0 : matrix, shape (n, d)
     t, **options
         As for `flow.gradient_flow`.
@@ -53,8 +91,8 @@ def commuting_limit(A, y, alpha, depth=2):
 
     In the common eigenbasis everything is diagonal: row k of `A` holds the eigenvalues of
     :math:`A_k`, and :math:`W=\mathrm{diag}(x)` with :math:`Ax=y`. The limit is the minimizer over
-    :math:`\{x\ge0:Ax=y\}` of :math:`\sum x_i(\log(x_i/\alpha^2)-1)` for N = 2 and of
-    :math:`\sum x_i-\tfrac N2\alpha^{N-2}\sum x_i^{2/N}` for N ≥ 3, found by Newton's method on
+    :math:`\{x\ge0:Ax=y\}` of :math:`\sum x_i(\log(x_i/\alpha^2)-1)` for L = 2 and of
+    :math:`\sum x_i-\tfrac L2\alpha^{L-2}\sum x_i^{2/L}` for L ≥ 3, found by Newton's method on
     the dual problem, with one unknown a measurement.
 
     Parameters
@@ -63,7 +101,7 @@ def commuting_limit(A, y, alpha, depth=2):
     y : array, shape (n_measurements,)
     alpha : float
     depth : int
-        The number of layers N, at least 2.
+        The number of layers L, at least 2.
 
     Returns
     -------
@@ -73,7 +111,7 @@ def commuting_limit(A, y, alpha, depth=2):
     Raises
     ------
     ValueError
-        For :math:`\alpha^{N-2}<10^{-6}`, where the digits run out.
+        For :math:`\alpha^{L-2}<10^{-6}`, where the digits run out.
     RuntimeError
         If no x is found that fits y; most likely there is none with :math:`x\ge0`.
     """
@@ -87,7 +125,7 @@ def commuting_limit(A, y, alpha, depth=2):
             f"alpha = {alpha:g} is too small for depth {depth}: double precision has no digits "
             f"left below alpha = {1e-6 ** (1 / (depth - 2)):.1g}"
         )
-    # s = Aᵀν in units in which x = α^N·h(s) with h(0) = 1; `power` is its antiderivative.
+    # s = Aᵀν in units in which x = α^L·h(s) with h(0) = 1; `power` is its antiderivative.
     if depth == 2:
         x_of, slope, power = np.exp, np.exp, np.exp
     else:
