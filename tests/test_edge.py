@@ -149,7 +149,7 @@ def test_critical_step_is_where_the_start_meets_the_ellipse():
             assert abs(edge.ellipse(a, b, c, limit)) < 1e-9 * (4 + limit * s)
 
 
-def test_published_sufficient_step_lies_inside():
+def test_simple_sufficient_step_lies_inside():
     """η ≤ min{4/(s + 4y), 1/(3y)}; with 4.5 in place of 4 it does not."""
     rng = np.random.default_rng(6)
     u, v = 3 * rng.standard_normal((2, 20_000))
