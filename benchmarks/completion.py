@@ -32,10 +32,10 @@ def descent(loss, layers, step, goal=1e-6, decay=0.99, floor=1e-4):
     return layers
 
 
-def flow_over_descent(n_observed=2000, repeats=3):
-    """Compare time and final error of the flow and of descent at two of its steps."""
+def flow_over_descent(n_observed=2000, repeats=1):
+    """Compare processor time and final error of the flow with published descent and exact flow."""
     result = []
-    for depth in (2, 3):
+    for depth, wanted in ((2, 60), (3, 45), (4, 30)):
         truth, index_rows, index_cols = completion.table_problem(0, n_observed)
         data = index_rows, index_cols, truth[index_rows, index_cols], SHAPE
         loss = losses.completion(*data)
@@ -49,30 +49,19 @@ def flow_over_descent(n_observed=2000, repeats=3):
 
         start = completion.start(SHAPE, depth, completion.SCALE, np.random.default_rng(0))
         name = f"depth {depth}, {n_observed} observations"
-        exact = error(flow().final)
-        for step, runs, wanted in ((1e-3, repeats, "at least 15"), (3e-4, 1, "at least 15")):
-            ratios = []
-            for _ in range(runs):
-                ours, _ = seconds(flow)
-                theirs, layers = seconds(
-                    lambda loss=loss, start=start, h=step: descent(loss, start, h)
-                )
-                ratios.append(theirs / ours)
-            off = abs(error(layers) / exact - 1)
-            note = f"processor time, median of {runs}; final errors differ by {off:.1e}"
-            result.append(
-                (f"{name}: descent with step {step:g} / flow", np.median(ratios), wanted, note)
-            )
-        result.append((f"{name}: error of the path", path_error(flow), "at most 1e-5", "relative"))
+        ours, ratios = error(flow().final), []
+        for _ in range(repeats):
+            fast, _ = seconds(flow)
+            slow, layers = seconds(lambda loss=loss, start=start: descent(loss, start, 1e-3))
+            ratios.append(slow / fast)
+        exact = error(flow(rtol=1e-9, method="DOP853").final) if depth < 4 else None
+        note = f"processor time; final error of descent is off by {error(layers) / ours - 1:.1e}"
+        line = f"{name}: published descent, in numpy / flow"
+        result.append((line, np.median(ratios), f"at least {wanted}", note))
+        if exact is not None:
+            off = abs(ours / exact - 1)
+            result.append((f"{name}: final error", off, "at most 5e-3", "against the exact flow"))
     return result
-
-
-def path_error(flow, n_times=12):
-    """Return the largest relative difference of W(t) from a run at rtol 1e-10."""
-    times = np.linspace(0, flow().t[-1], n_times)[:-1]
-    ours, exact = (flow(times=times, limit=1e9, rtol=rtol) for rtol in (5e-8, 1e-11))
-    pairs = [map(networks.product, both) for both in zip(ours, exact, strict=True)]
-    return max(np.linalg.norm(W - V) / np.linalg.norm(V) for W, V in pairs)
 
 
 def one_seed():
@@ -90,8 +79,8 @@ def one_seed():
     used, memory = np.median([list(map(float, run.stdout.split())) for run in runs], axis=0)
     name = "both tables, one seed"
     return [
-        (f"{name}: seconds", used, "at most 6", "processor time, median of 3 processes"),
-        (f"{name}: MB", memory, "at most 200", "peak of the process, imports included"),
+        (f"{name}: seconds", used, "at most 2.5", "processor time, median of 3 processes"),
+        (f"{name}: MB", memory, "at most 160", "peak of the process, imports included"),
     ]
 
 
@@ -127,7 +116,7 @@ def minimizer_over_cvxpy(n_observed=2000, repeats=5):
     note = f"processor time, median of {repeats}; excess over the minimum: SCS {excess:.1e}"
     name = f"nuclear norm, {n_observed} observations"
     return [
-        (f"{name}: cvxpy with SCS / ours", np.median(ratios), "at least 5", note),
+        (f"{name}: cvxpy with SCS / ours", np.median(ratios), "at least 10", note),
         (f"{name}: proven gap", found.gap, "at most 1e-6", "absolute, of a norm of about 217"),
     ]
 
