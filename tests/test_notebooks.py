@@ -42,7 +42,6 @@ NOT_YET = {
     "layers",
     "preconditioner",
     "descent",
-    "minnorm",
     "phase",
     "regimes",
     "lazy",
