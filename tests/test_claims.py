@@ -21,7 +21,6 @@ LAST = {"A": 18, "B": 16, "C": 20, "D": 45, "E": 10, "F": 61, "G": 30, "H": 38}
 MERGED = {"H32"}
 MISSING = {
     "choice": "G19 G20 G21 G22 G23 G24 G25 H33 H34 H35 H36 H37",
-    "regimes": "G26 G27",
 }
 
 

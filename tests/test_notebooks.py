@@ -43,7 +43,6 @@ NOT_YET = {
     "preconditioner",
     "descent",
     "phase",
-    "regimes",
     "lazy",
     "kernel",
     "particles",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
+from scipy.integrate import quad, simpson
 
 from overparam import gradient_flow, regimes
 
@@ -39,13 +39,14 @@ def nondegenerate():
     return X, y, sparse, support, X.T @ nu
 
 
-def direct(X, y, alpha, depth, shape=None, factor=1e-8):
+def direct(X, y, alpha, depth, profile=None, factor=1e-8):
     """The flow of the weights until the residual is `factor` of the data."""
 
     def misfit(w):
         return np.linalg.norm(X @ regimes.predictor(w, depth) - y) - factor * np.linalg.norm(y)
 
-    path = regimes.weight_flow(X, y, alpha, 1e4, depth, shape, rtol=1e-11, atol=1e-14, stop=misfit)
+    options = {"rtol": 1e-11, "atol": 1e-14, "stop": misfit}
+    path = regimes.weight_flow(X, y, alpha, 1e4, depth, profile, **options)
     assert path.reason == "loss reached"
     return path
 
@@ -97,28 +98,28 @@ def test_q_of_depth_at_both_ends(depth):
 @pytest.mark.parametrize("alpha", [0.4, 0.9])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_limit_is_that_of_the_direct_flow(depth, alpha, seed):
-    X, y, shape, _ = problem(seed)
-    reached = regimes.predictor(direct(X, y, alpha, depth, shape).final, depth)
-    assert np.abs(reached - regimes.flow_limit(X, y, alpha, depth, shape)).max() < 1e-6
-    other = regimes.flow_limit(X, y, 1.3 * alpha, depth, shape)
+    X, y, profile, _ = problem(seed)
+    reached = regimes.predictor(direct(X, y, alpha, depth, profile).final, depth)
+    assert np.abs(reached - regimes.flow_limit(X, y, alpha, depth, profile)).max() < 1e-6
+    other = regimes.flow_limit(X, y, 1.3 * alpha, depth, profile)
     assert np.abs(reached - other).max() > 1e-5  # the comparison can tell scales apart
 
 
 @settings(max_examples=60)
 @given(SEEDS, st.sampled_from(DEPTHS), st.floats(-3, 1.5))
 def test_limit_minimizes_the_penalty(seed, depth, exponent):
-    X, y, shape, rng = problem(seed)
+    X, y, profile, rng = problem(seed)
     alpha = 10.0**exponent
-    beta = regimes.flow_limit(X, y, alpha, depth, shape)
+    beta = regimes.flow_limit(X, y, alpha, depth, profile)
     assert np.linalg.norm(X @ beta - y) <= 1e-10 * np.linalg.norm(y)
     kernel = np.eye(9) - np.linalg.pinv(X) @ X
-    here = regimes.penalty(beta, alpha, depth, shape)
+    here = regimes.penalty(beta, alpha, depth, profile)
     for size in (1e-3, 0.1, 1.0):
         beside = beta + size * kernel @ rng.standard_normal(9)
-        assert regimes.penalty(beside, alpha, depth, shape) >= here * (1 - 1e-12)
+        assert regimes.penalty(beside, alpha, depth, profile) >= here * (1 - 1e-12)
     # Lagrange: the gradient of the penalty lies in the row space.
-    slope = np.abs(shape) ** (2 - depth) * regimes.h_inverse(
-        beta / (alpha * np.abs(shape)) ** depth, depth
+    slope = np.abs(profile) ** (2 - depth) * regimes.h_inverse(
+        beta / (alpha * np.abs(profile)) ** depth, depth
     )
     assert np.linalg.norm(kernel @ slope) <= 1e-9 * np.linalg.norm(slope)
 
@@ -136,16 +137,16 @@ def test_residual_at_the_published_size(alpha, noise):
 
 
 def test_constants_before_the_loss_and_the_conserved_product():
-    X, y, shape, _ = problem(4)
-    path = direct(X, y, 0.3, 2, shape)
+    X, y, profile, _ = problem(4)
+    path = direct(X, y, 0.3, 2, profile)
     product = path.states[0] * path.states[1]
-    assert np.allclose(product, 0.09 * shape**2, rtol=1e-7)
+    assert np.allclose(product, 0.09 * profile**2, rtol=1e-7)
 
     def half(w):  # the loss with a factor 1/(2N)
         pull = (2 / len(y)) * (X.T @ (X @ (w[0] ** 2 - w[1] ** 2) - y)) / 2
         return [2 * pull * w[0], -2 * pull * w[1]]
 
-    start = 0.3 * np.abs(shape)
+    start = 0.3 * np.abs(profile)
     slow = gradient_flow(half, [start, start], 2000.0, rtol=1e-11, atol=1e-14).final
     assert np.allclose(regimes.predictor(slow), regimes.predictor(path.final), atol=1e-6)
 
@@ -164,9 +165,9 @@ def test_dual_variable_is_eight_times_the_integral_of_the_residual():
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_signs_of_the_shape_do_not_matter_and_a_zero_freezes(depth):
-    X, y, shape, _ = problem(8)
-    w = direct(X, y, 0.7, depth, np.abs(shape)).final
-    start = 0.7 * shape  # with signs, integrated without the library's reduction
+    X, y, profile, _ = problem(8)
+    w = direct(X, y, 0.7, depth, np.abs(profile)).final
+    start = 0.7 * profile  # with signs, integrated without the library's reduction
 
     def gradient(w):
         pull = 2 * depth * (X.T @ (X @ regimes.predictor(w, depth) - y))
@@ -174,9 +175,9 @@ def test_signs_of_the_shape_do_not_matter_and_a_zero_freezes(depth):
 
     signed = gradient_flow(gradient, [start, start], 15.0, rtol=1e-9, atol=1e-12).final
     assert np.allclose(regimes.predictor(signed, depth), regimes.predictor(w, depth), atol=1e-5)
-    shape[2] = 0.0
-    frozen = regimes.predictor(direct(X, y, 0.7, depth, shape).final, depth)
-    rest = regimes.flow_limit(np.delete(X, 2, 1), y, 0.7, depth, np.delete(shape, 2))
+    profile[2] = 0.0
+    frozen = regimes.predictor(direct(X, y, 0.7, depth, profile).final, depth)
+    rest = regimes.flow_limit(np.delete(X, 2, 1), y, 0.7, depth, np.delete(profile, 2))
     assert frozen[2] == 0 and np.allclose(np.delete(frozen, 2), rest, atol=1e-6)
 
 
@@ -201,11 +202,11 @@ def test_limit_with_a_unique_interpolant_and_with_no_target(depth):
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_kernel_limit_is_the_weighted_least_squares_of_the_tangent_kernel(depth):
-    X, y, shape, _ = problem(3)
-    metric = shape ** (2 * depth - 2)
+    X, y, profile, _ = problem(3)
+    metric = profile ** (2 * depth - 2)
     weighted = metric * (X.T @ np.linalg.solve((X * metric) @ X.T, y))
     alphas = np.array([3.0, 6.0])
-    errors = [np.abs(regimes.flow_limit(X, y, a, depth, shape) - weighted).max() for a in alphas]
+    errors = [np.abs(regimes.flow_limit(X, y, a, depth, profile) - weighted).max() for a in alphas]
     order = np.log(errors[1] / errors[0]) / np.log(2)
     assert abs(order + 2 * depth) < 0.1  # alpha^-4 at depth two
 
@@ -232,18 +233,18 @@ def test_rich_limit_and_its_power_law(depth):
 
 def test_rich_limit_of_depth_two_forgets_the_shape():
     X, y, sparse, _, _ = nondegenerate()
-    shape = np.random.default_rng(0).uniform(0.7, 1.5, 12)
-    assert np.abs(regimes.flow_limit(X, y, 1e-10, 2, shape) - sparse).max() < 1e-5
+    profile = np.random.default_rng(0).uniform(0.7, 1.5, 12)
+    assert np.abs(regimes.flow_limit(X, y, 1e-10, 2, profile) - sparse).max() < 1e-5
 
 
 @pytest.mark.parametrize("depth", [3, 4, 6])
 def test_rich_limit_of_deeper_networks_is_a_weighted_l1_norm(depth):
     X, y, sparse, _, _ = nondegenerate()
-    shape = np.random.default_rng(0).uniform(0.7, 1.5, 12)
-    weights = shape ** (depth - 2)
+    profile = np.random.default_rng(0).uniform(0.7, 1.5, 12)
+    weights = profile ** (depth - 2)
     weighted = weights * regimes.minimum_l1(X * weights, y)
     alpha = 1e-5 if depth == 3 else 1e-3
-    limit = regimes.flow_limit(X, y, alpha, depth, shape)
+    limit = regimes.flow_limit(X, y, alpha, depth, profile)
     assert np.abs(limit - weighted).max() < 1e-4
     assert np.abs(limit - sparse).max() > 0.1  # not the plain least l1 norm
     beta = np.array([0.3, -2.0])
@@ -253,18 +254,18 @@ def test_rich_limit_of_deeper_networks_is_a_weighted_l1_norm(depth):
 
 def test_weighted_rich_limit_is_where_the_direct_flow_goes():
     X, y, sparse, _, _ = nondegenerate()
-    shape = np.random.default_rng(0).uniform(0.7, 1.5, 12)
-    reached = regimes.predictor(direct(X, y, 0.03, 3, shape).final, 3)
-    weighted = shape * regimes.minimum_l1(X * shape, y)
+    profile = np.random.default_rng(0).uniform(0.7, 1.5, 12)
+    reached = regimes.predictor(direct(X, y, 0.03, 3, profile).final, 3)
+    weighted = profile * regimes.minimum_l1(X * profile, y)
     assert np.abs(reached - weighted).max() < 0.1 < 0.3 < np.abs(reached - sparse).max()
 
 
 def test_ties_of_the_least_l1_norm_remember_the_shape():
-    shape = np.array([1.0, 3.0])
+    profile = np.array([1.0, 3.0])
     for alpha in (1e-6, 1e-2, 1.0, 50.0):
-        limit = regimes.flow_limit([[1, 1]], [1], alpha, 2, shape)
+        limit = regimes.flow_limit([[1, 1]], [1], alpha, 2, profile)
         assert np.allclose(limit, [0.1, 0.9], atol=1e-10)
-    assert regimes.flow_limit([[1, 1]], [1], 1e-3, 3, shape)[1] > 1 - 1e-6  # winner takes all
+    assert regimes.flow_limit([[1, 1]], [1], 1e-3, 3, profile)[1] > 1 - 1e-6  # winner takes all
 
 
 def test_uniform_approach_to_l1_is_logarithmic_at_depth_two_and_a_power_beyond():
@@ -280,13 +281,14 @@ def test_uniform_approach_to_l1_is_logarithmic_at_depth_two_and_a_power_beyond()
 
 
 def test_penalty_over_logarithm_tends_to_l1_with_the_known_constant():
-    beta, shape = np.array([0.7, -1.2]), np.array([1.5, 0.4])
-    constant = np.sum(np.abs(beta) * (np.log(np.abs(beta) / shape**2) - 1))
+    beta, profile = np.array([0.7, -1.2]), np.array([1.5, 0.4])
+    constant = np.sum(np.abs(beta) * (np.log(np.abs(beta) / profile**2) - 1))
     alpha = 1e-12
-    excess = regimes.penalty(beta, alpha, 2, shape) - np.abs(beta).sum() * np.log(alpha**-2)
+    excess = regimes.penalty(beta, alpha, 2, profile) - np.abs(beta).sum() * np.log(alpha**-2)
     assert np.isclose(excess, constant, atol=1e-8)
     far = [
-        regimes.penalty(beta, a, 2, shape) - np.sum((beta / (2 * a * shape)) ** 2) for a in (5, 10)
+        regimes.penalty(beta, a, 2, profile) - np.sum((beta / (2 * a * profile)) ** 2)
+        for a in (5, 10)
     ]
     assert abs(np.log2(far[0] / far[1]) - 6) < 0.01  # the remainder is O(alpha^-6)
 
@@ -399,8 +401,8 @@ def test_distance_penalty_at_both_ends_is_no_multiple_of_q():
 
 
 def test_linear_model_goes_to_the_nearest_interpolant():
-    X, y, shape, _ = problem(5)
-    start = 0.7 * shape
+    X, y, profile, _ = problem(5)
+    start = 0.7 * profile
     end = gradient_flow(lambda w: 2 * X.T @ (X @ w - y), start, 60.0, rtol=1e-11).final
     assert np.allclose(end, start + np.linalg.pinv(X) @ (y - X @ start), atol=1e-6)
 
@@ -411,7 +413,7 @@ def test_linear_model_goes_to_the_nearest_interpolant():
 @pytest.mark.parametrize("depth", [2, 3, 5])
 def test_tangent_kernel_and_homogeneity(depth):
     rng = np.random.default_rng(depth)
-    x, other, shape = rng.standard_normal((3, 4))
+    x, other, profile = rng.standard_normal((3, 4))
     alpha, step = 0.7, 1e-6
 
     def feature(w, x):
@@ -421,9 +423,9 @@ def test_tangent_kernel_and_homogeneity(depth):
         axes = step * np.eye(8)
         return np.array([(model(w + e) - model(w - e)) / (2 * step) for e in axes])
 
-    w = np.concatenate([shape, shape])
+    w = np.concatenate([profile, profile])
     kernel = feature(alpha * w, x) @ feature(alpha * w, other)
-    exact = 2 * depth**2 * alpha ** (2 * depth - 2) * np.sum(shape ** (2 * depth - 2) * x * other)
+    exact = 2 * depth**2 * alpha ** (2 * depth - 2) * np.sum(profile ** (2 * depth - 2) * x * other)
     assert np.isclose(kernel, exact, rtol=1e-6)
     v = rng.standard_normal(8)
     assert np.allclose(feature(alpha * v, x), alpha ** (depth - 1) * feature(v, x), atol=1e-7)
@@ -432,12 +434,13 @@ def test_tangent_kernel_and_homogeneity(depth):
 
 
 def test_scaling_the_output_scales_weights_and_time():
-    X, y, shape, _ = problem(2)
+    X, y, profile, _ = problem(2)
     for depth in (2, 3):
         c = 2.3
         lam = c ** (1 / depth)
-        ours = regimes.weight_flow(c * X, y, 0.5, 0.02, depth, shape, rtol=1e-12).final
-        theirs = regimes.weight_flow(X, y, lam * 0.5, lam**2 * 0.02, depth, shape, rtol=1e-12).final
+        ours = regimes.weight_flow(c * X, y, 0.5, 0.02, depth, profile, rtol=1e-12).final
+        end = lam**2 * 0.02
+        theirs = regimes.weight_flow(X, y, lam * 0.5, end, depth, profile, rtol=1e-12).final
         assert np.allclose(ours, np.array(theirs) / lam, rtol=1e-9)
 
 
@@ -529,12 +532,12 @@ def test_least_l1_norm_is_certified_by_its_dual():
         ("depth", {"depth": 1}),
         ("depth", {"depth": 0}),
         ("depth", {"depth": 2.5}),
-        ("shape has a zero at index 1", {"shape": [1.0, 0.0, 1.0]}),
-        ("shape", {"shape": [1.0, 1.0]}),
+        ("profile has a zero at index 1", {"profile": [1.0, 0.0, 1.0]}),
+        ("profile", {"profile": [1.0, 1.0]}),
     ],
 )
 def test_bad_initializations(name, change):
-    options = {"alpha": 1.0, "depth": 2, "shape": None} | change
+    options = {"alpha": 1.0, "depth": 2, "profile": None} | change
     with pytest.raises(ValueError, match=name):
         regimes.penalty([1.0, 2.0, 3.0], **options)
     with pytest.raises(ValueError, match=name):
@@ -575,3 +578,120 @@ def test_digits_that_run_out_are_an_error_and_not_a_wrong_number():
         regimes.log_rich_threshold(5.0, 1.0, 5)
     with pytest.raises(ValueError, match="norm"):
         regimes.kernel_threshold(0.1, 0.0)
+
+
+# Mirror flows
+
+
+def bregman(target, beta, alpha, depth, profile):
+    """The divergence of the penalty: Phi(z) - Phi(x) - <grad Phi(x), z - x>."""
+    phi = lambda v: regimes.penalty(v, alpha, depth, profile)  # noqa: E731
+    size = np.abs(profile)
+    slope = size ** (2 - depth) * regimes.h_inverse(beta / (alpha * size) ** depth, depth)
+    return phi(target) - phi(beta) - slope @ (target - beta)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_the_divergence_to_every_interpolant_falls_at_the_rate_of_the_loss(depth):
+    """d/dt D(z, x) = -c |r|²: integrated along the flow, for two interpolants z."""
+    X, y, profile, rng = problem(12)
+    alpha, times = 0.8, np.linspace(0, 0.03, 1501)
+    path = regimes.weight_flow(X, y, alpha, times, depth, profile, rtol=1e-11, atol=1e-13)
+    betas = regimes.predictor(path.states, depth)
+    squares = np.sum((betas @ X.T - y) ** 2, axis=1)
+    rate = 8.0 if depth == 2 else 2 * depth * (depth - 2) * alpha ** (depth - 2)
+    kernel = np.linalg.svd(X)[2][-1]
+    for target in (regimes.minimum_l2(X, y), regimes.minimum_l1(X, y) + 0.7 * kernel):
+        fall = [bregman(target, beta, alpha, depth, profile) for beta in (betas[0], betas[-1])]
+        spent = rate * simpson(squares, x=times)
+        assert np.isclose(fall[0] - fall[1], spent, rtol=1e-4)
+        # The bound on the loss, which is not empty: within a factor of a hundred here.
+        bound = fall[0] / (rate * times[-1])
+        assert squares[-1] <= bound < 100 * np.mean(squares)
+
+
+def test_two_losses_commute_for_diagonal_networks_and_not_for_two_layers():
+    """The end depends on the integral of the gradients alone, or on their order."""
+    rng = np.random.default_rng(5)
+    first, second = rng.standard_normal((2, 3))
+
+    def along(gradient, start):
+        return gradient_flow(gradient, start, 0.4, rtol=1e-12).final
+
+    def diagonal(g):
+        return lambda w: np.array([2 * w[0] * g, -2 * w[1] * g])
+
+    def two_layers(g):  # the prediction U v with a linear loss <g, U v>
+        return lambda w: [np.outer(g, w[1]), w[0].T @ g]
+
+    starts = {diagonal: np.full((2, 3), 0.7)}
+    starts[two_layers] = [rng.standard_normal((3, 2)), rng.standard_normal(2)]
+    for model, start in starts.items():
+        ends = [
+            along(model(b), along(model(a), start))
+            for a, b in ((first, second), (second, first))
+        ]
+        products = [e[0] ** 2 - e[1] ** 2 if model is diagonal else e[0] @ e[1] for e in ends]
+        gap = np.abs(products[0] - products[1]).max()
+        assert gap < 1e-9 if model is diagonal else gap > 0.05
+
+
+def test_coordinates_of_their_own_follow_a_mirror_flow():
+    """beta = u v: the change of Phi'(beta) is minus the integral of the gradient; limit = KKT."""
+    rng = np.random.default_rng(8)
+    X, y = rng.standard_normal((2, 4)), rng.standard_normal(2)
+    u, v = rng.standard_normal((2, 4))
+    imbalance = u**2 - v**2
+
+    def gradient(w):
+        pull = X.T @ (X @ (w[0] * w[1]) - y)
+        return [pull * w[1], pull * w[0]]
+
+    path = gradient_flow(gradient, [u, v], 80.0, rtol=1e-12, atol=1e-14)
+    start, end = u * v, path.final[0] * path.final[1]
+    slope = lambda b: np.arcsinh(2 * b / np.abs(imbalance)) / 2  # noqa: E731
+    assert np.abs(X @ end - y).max() < 1e-8
+    kernel = np.linalg.svd(X)[2][2:]
+    assert np.abs(kernel @ (slope(end) - slope(start))).max() < 1e-7
+    assert np.abs(kernel @ (end - start)).max() > 1e-2  # it is not the nearest one
+    still = gradient_flow(lambda w: 4 * (w**2 + 1) * w, np.array([0.8]), 20.0)
+    assert abs(still.final[0]) < 1e-9  # beta = w² and y = -1: the loss stays 1
+
+
+def test_the_expansion_at_the_other_point_leaves_an_error():
+    """F03: f(w, x) = f(w - w(t), x) + <w - w(t), phi> + … does not hold to any order."""
+    rng = np.random.default_rng(0)
+    w, x, direction = rng.standard_normal(8), rng.standard_normal(4), rng.standard_normal(8)
+    f = lambda w: w[:4] ** 2 @ x - w[4:] ** 2 @ x  # noqa: E731
+    slope = np.concatenate([2 * w[:4] * x, -2 * w[4:] * x])
+    for h in (1e-3, 1e-5):
+        linear = h * direction @ slope
+        assert abs(f(w + h * direction) - f(w) - linear) < 20 * h**2
+        assert abs(f(w + h * direction) - f(h * direction) - linear - f(w)) < 0.01 * abs(f(w))
+
+
+# Units and edges
+
+
+def test_least_norms_rescale_with_the_data():
+    X, y, _, _ = problem(3)
+    for solve in (regimes.minimum_l1, regimes.minimum_l2):
+        wanted = solve(X, y)
+        for scale in (1e-12, 1e9):
+            assert np.allclose(solve(X, scale * y), scale * wanted, rtol=1e-6)
+            assert np.allclose(solve(scale * X, y), wanted / scale, rtol=1e-6)
+
+
+def test_an_entry_whose_dual_vanishes_falls_faster_than_the_rest():
+    """(X^T nu*)_3 = 0: at depth two the entry is exactly 0, at depth three it is o(alpha³)."""
+    X = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -0.5]])
+    for alpha in (1e-2, 1e-4):
+        assert abs(regimes.flow_limit(X, np.ones(2), alpha)[2]) < 1e-15
+    third = [abs(regimes.flow_limit(X, [1.0, 2.0], a, 3)[2]) for a in (1e-3, 1e-2)]
+    assert 3.8 < np.log10(third[1] / third[0]) < 4.2
+
+
+def test_scales_at_the_end_of_float64_are_refused_in_words():
+    X, y, _, _ = problem(3)
+    with pytest.raises(ValueError, match="alpha = 1e-100 .*depth 3"):
+        regimes.flow_limit(X, y, 1e-100, 3)

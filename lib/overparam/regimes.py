@@ -1,15 +1,19 @@
 r"""Kernel and rich regimes: diagonal networks (chapter "Kernel and rich regimes").
 
-The model is :math:`f(w,x)=\langle\beta,x\rangle`, :math:`\beta=w_+^D-w_-^D` entrywise, started at
-:math:`w_+=w_-=\alpha w_0` (`alpha`, `shape`), with the loss :math:`L(w)=\sum_n(f(w,x_n)-y_n)^2`
+The model is :math:`f(w,x)=\langle\beta,x\rangle`, :math:`\beta=w_+^L-w_-^L` entrywise, started at
+:math:`w_+=w_-=\alpha w_0` (`alpha`, `profile`), with the loss
+:math:`\mathcal L(w)=\sum_n(f(w,x_n)-y_n)^2`
 **without** ½, as in Smith 2022 and Woodworth et al. 2020. A constant before the loss changes the
 flow's speed and not its limit.
 
-Letters: X of shape (N, d) and y are the data, D the depth, :math:`u_i=w_{0i}^{D-2}(X^\top\nu)_i`
-the dual coordinate of :math:`\beta_i=(\alpha|w_{0i}|)^Dh_D(u_i)`.
+Letters: X of shape (N, d) and y are the data, L the depth, :math:`u_i=w_{0i}^{L-2}(X^\top\nu)_i`
+the dual coordinate of :math:`\beta_i=(\alpha|w_{0i}|)^Lh_L(u_i)`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, qr, solve_triangular
 from scipy.optimize import linprog
 
@@ -20,16 +24,16 @@ ACCEPTED = 1e-10  # relative residual above which it is an error
 MAX_ITERATIONS = 250
 
 
-def h(s, depth):
-    r"""Return :math:`h_D(s)`, the predictor of one coordinate from :math:`\alpha=1`.
+def h(s: ArrayLike, depth: int) -> np.ndarray:
+    r"""Return :math:`h_L(s)`, the predictor of one coordinate from :math:`\alpha=1`.
 
-    :math:`h_D(s)=(1-s)^{-D/(D-2)}-(1+s)^{-D/(D-2)}` on the open interval (-1, 1) for
-    :math:`D\ge3` (Smith 2022, Theorem 3); :math:`h_2(s)=2\sinh s` on the line.
+    :math:`h_L(s)=(1-s)^{-L/(L-2)}-(1+s)^{-L/(L-2)}` on the open interval (-1, 1) for
+    :math:`L\ge3` (Smith 2022, Theorem 3); :math:`h_2(s)=2\sinh s` on the line.
 
     Raises
     ------
     ValueError
-        For :math:`D\ge3` and :math:`|s|\ge1`.
+        For :math:`L\ge3` and :math:`|s|\ge1`.
     """
     depth = _depth(depth)
     s = _check.finite_array("s", s)
@@ -41,19 +45,19 @@ def h(s, depth):
     return 2 * np.cosh(theta) ** p * np.sinh(p * theta)
 
 
-def h_inverse(z, depth):
-    r"""Return the s with :math:`h_D(s)=z`, for any real z (it rounds to ±1 for very large z)."""
+def h_inverse(z: ArrayLike, depth: int) -> np.ndarray:
+    r"""Return the s with :math:`h_L(s)=z`, for any real z (it rounds to ±1 for very large z)."""
     depth = _depth(depth)
     z = _check.finite_array("z", z)
     return np.arcsinh(z / 2) if depth == 2 else np.tanh(_tilt(z, depth))
 
 
-def q(z, depth=2):
-    r"""Return :math:`q_D(z)=\int_0^zh_D^{-1}`, the penalty of one coordinate at scale one.
+def q(z: ArrayLike, depth: int = 2) -> np.ndarray:
+    r"""Return :math:`q_L(z)=\int_0^zh_L^{-1}`, the penalty of one coordinate at scale one.
 
-    :math:`q_2(z)=2-\sqrt{4+z^2}+z\,\mathrm{arcsinh}(z/2)`. For :math:`D\ge3`, with
-    :math:`s=h_D^{-1}(z)` and :math:`k=2/(D-2)`,
-    :math:`q_D(z)=zs-\frac1k\big((1-s)^{-k}+(1+s)^{-k}-2\big)` (Smith 2022, Theorems 1 and 3).
+    :math:`q_2(z)=2-\sqrt{4+z^2}+z\,\mathrm{arcsinh}(z/2)`. For :math:`L\ge3`, with
+    :math:`s=h_L^{-1}(z)` and :math:`k=2/(L-2)`,
+    :math:`q_L(z)=zs-\frac1k\big((1-s)^{-k}+(1+s)^{-k}-2\big)` (Smith 2022, Theorems 1 and 3).
     """
     depth = _depth(depth)
     z = _check.finite_array("z", z)
@@ -66,10 +70,12 @@ def q(z, depth=2):
     return z * np.tanh(theta) - 2 * (growth + 2 * np.sinh(k * theta / 2) ** 2) / k
 
 
-def penalty(beta, alpha, depth=2, shape=None):
+def penalty(
+    beta: ArrayLike, alpha: float, depth: int = 2, profile: ArrayLike | None = None
+) -> float:
     r"""Return :math:`Q_{\alpha,w_0}(\beta)`, which the flow's limit minimizes among interpolants.
 
-    :math:`Q=\sum_i\alpha^Dw_{0i}^2\,q_D\big(\beta_i/(\alpha|w_{0i}|)^D\big)`; for
+    :math:`Q=\sum_i\alpha^Lw_{0i}^2\,q_L\big(\beta_i/(\alpha|w_{0i}|)^L\big)`; for
     :math:`w_0=\mathbf 1` the penalties of Smith 2022, Theorems 1 and 3.
 
     Parameters
@@ -78,26 +84,26 @@ def penalty(beta, alpha, depth=2, shape=None):
     alpha : float
         Scale of the initialization, positive.
     depth : int
-        D of at least 2.
-    shape : vector, optional
+        L of at least 2.
+    profile : vector, optional
         :math:`w_0`, as long as beta and without zeros; signs do not matter. All ones by default.
 
     Raises
     ------
     ValueError
-        For a scale or shape that is not allowed, or so extreme that float64 cannot hold
-        :math:`\beta_i/(\alpha|w_{0i}|)^D`.
+        For a scale or profile that is not allowed, or so extreme that float64 cannot hold
+        :math:`\beta_i/(\alpha|w_{0i}|)^L`.
     """
     beta = np.atleast_1d(_check.finite_array("beta", beta))
-    alpha, depth, shape = _initialization(alpha, depth, shape, beta.shape)
+    alpha, depth, profile = _initialization(alpha, depth, profile, beta.shape)
     with np.errstate(over="ignore"):
-        z = beta / _scales(alpha, depth, shape)
+        z = beta / _scales(alpha, depth, profile)
     if not np.all(np.isfinite(z)):
         raise ValueError(f"alpha = {alpha:g} is too small at depth {depth}: float64 overflows")
-    return float(np.sum(alpha**depth * shape**2 * q(z, depth)))
+    return float(np.sum(alpha**depth * profile**2 * q(z, depth)))
 
 
-def distance_penalty(beta, alpha):
+def distance_penalty(beta: ArrayLike, alpha: float) -> float:
     r"""Return :math:`R_\alpha(\beta)`: the least :math:`\|w-\alpha\mathbf 1\|^2` for this beta.
 
     For depth 2. :math:`R_\alpha=\alpha^2\sum_ir(\beta_i/\alpha^2)`, where r(z) is the smallest real
@@ -109,20 +115,22 @@ def distance_penalty(beta, alpha):
     return penalty(beta, np.sqrt(alpha), 4)
 
 
-def flow_limit(X, y, alpha, depth=2, shape=None):
+def flow_limit(
+    X: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2, profile: ArrayLike | None = None
+) -> np.ndarray:
     r"""Return the :math:`\beta` that gradient flow from :math:`w_\pm=\alpha w_0` tends to.
 
-    Solves :math:`X\beta=y`, :math:`\beta_i=(\alpha|w_{0i}|)^Dh_D(|w_{0i}|^{D-2}(X^\top\nu)_i)` for
+    Solves :math:`X\beta=y`, :math:`\beta_i=(\alpha|w_{0i}|)^Lh_L(|w_{0i}|^{L-2}(X^\top\nu)_i)` for
     :math:`\nu` (Smith 2022, Theorems 1 and 3): damped Newton on a concave dual with as many
-    unknowns as X has independent rows. The iteration carries u and, for :math:`D\ge3`,
-    :math:`1\mp u=(w_\pm/\alpha|w_0|)^{2-D}` as well, so that no digits cancel close to ±1.
+    unknowns as X has independent rows. The iteration carries u and, for :math:`L\ge3`,
+    :math:`1\mp u=(w_\pm/\alpha|w_0|)^{2-L}` as well, so that no digits cancel close to ±1.
 
     Parameters
     ----------
     X : matrix, shape (N, d)
     y : vector, shape (N,)
         In the range of X.
-    alpha, depth, shape
+    alpha, depth, profile
         As for `penalty`.
 
     Returns
@@ -135,14 +143,21 @@ def flow_limit(X, y, alpha, depth=2, shape=None):
     ValueError
         For data that no :math:`\beta` fits, and where digits run out: with depth 3 or more, a
         very small scale, and an :math:`\ell_1` solution with fewer than N nonzero entries.
+
+    Examples
+    --------
+    >>> flow_limit([[1.0, 2.0]], [2.0], alpha=10.0).round(3)  # large scale: least l2 norm
+    array([0.4, 0.8])
+    >>> flow_limit([[1.0, 2.0]], [2.0], alpha=1e-6).round(3)  # small scale: least l1 norm
+    array([0., 1.])
     """
     X, y = _data(X, y)
-    alpha, depth, shape = _initialization(alpha, depth, shape, X.shape[1:])
+    alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:])
     basis, target = _rows(X, y)
     size = np.linalg.norm(target)
     if size == 0:
         return np.zeros(X.shape[1])
-    scales, weights = _scales(alpha, depth, shape), shape ** (depth - 2)
+    scales, weights = _scales(alpha, depth, profile), profile ** (depth - 2)
     with np.errstate(all="ignore"):
         beta = _dual_newton(basis, target / size, scales / size, weights, depth) * size
         residual = np.linalg.norm(X @ beta - y)
@@ -155,49 +170,73 @@ def flow_limit(X, y, alpha, depth=2, shape=None):
     return beta
 
 
-def weight_flow(X, y, alpha, t, depth=2, shape=None, **options):
+def weight_flow(X, y, alpha, t, depth=2, profile=None, **options):
     r"""Gradient flow of the weights themselves; its states are ``[w_plus, w_minus]``.
 
-    :math:`\dot w_\pm=\mp2D\,X^\top(X\beta-y)\,w_\pm^{D-1}`, the loss being without ½. Here zeros
-    in `shape` are allowed. `t` and options as for `flow.gradient_flow`.
+    :math:`\dot w_\pm=\mp2L\,X^\top(X\beta-y)\,w_\pm^{L-1}`, the loss being without ½. Here zeros
+    in `profile` are allowed. `t` and options as for `flow.gradient_flow`.
     """
     X, y = _data(X, y)
-    alpha, depth, shape = _initialization(alpha, depth, shape, X.shape[1:], zeros=True)
-    start = alpha * shape
+    alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:], zeros=True)
+    start = alpha * profile
 
     def gradient(weights):
-        pull = 2 * depth * (X.T @ (X @ predictor(weights, depth) - y))
+        pull = 2 * depth * (X.T @ (X @ _predictor(weights, depth) - y))
         return [pull * weights[0] ** (depth - 1), -pull * weights[1] ** (depth - 1)]
 
     return flow.gradient_flow(gradient, [start, start], t, **options)
 
 
-def predictor(weights, depth=2):
-    r"""Return :math:`\beta=w_+^D-w_-^D` of ``weights = [w_plus, w_minus]``."""
+def predictor(weights: Sequence[ArrayLike], depth: int = 2) -> np.ndarray:
+    r"""Return :math:`\beta=w_+^L-w_-^L` of ``weights = [w_plus, w_minus]``.
+
+    Examples
+    --------
+    >>> predictor([[2.0, 1.0], [1.0, 1.0]])
+    array([3., 0.])
+    """
+    if len(weights) != 2:
+        raise ValueError(f"weights must be [w_plus, w_minus], got {len(weights)} arrays")
+    plus, minus = (np.asarray(w, dtype=float) for w in weights)
+    if plus.shape != minus.shape:
+        raise ValueError(f"weights must be of one shape, got {plus.shape} and {minus.shape}")
+    return _predictor((plus, minus), _depth(depth))
+
+
+def _predictor(weights, depth):
     return weights[0] ** depth - weights[1] ** depth
 
 
-def minimum_l1(X, y):
+def minimum_l1(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     r"""Return a solution of :math:`X\beta=y` with the least :math:`\ell_1` norm (HiGHS).
 
     If there are several, it is one of them, a vertex.
+
+    Examples
+    --------
+    >>> minimum_l1([[1.0, 2.0]], [2.0])
+    array([0., 1.])
     """
-    X, y = _data(X, y)
-    _rows(X, y)
-    answer = linprog(np.ones(2 * X.shape[1]), A_eq=np.hstack([X, -X]), b_eq=y, method="highs")
-    if answer.status != 0:
-        raise ValueError(f"X and y: the linear program has no solution ({answer.message})")
-    plus, minus = np.split(answer.x, 2)
-    return plus - minus
+    # The solver's tolerances are absolute: orthonormal rows, and a target of size one.
+    basis, target = _rows(*_data(X, y))
+    size = np.linalg.norm(target)
+    if size == 0:
+        return np.zeros(len(basis))
+    rows, cost = np.hstack([basis.T, -basis.T]), np.ones(2 * len(basis))
+    answer = linprog(cost, A_eq=rows, b_eq=target / size, method="highs")
+    plus, minus = np.split(answer.x if answer.status == 0 else np.zeros(2 * len(basis)), 2)
+    if np.linalg.norm(basis.T @ (plus - minus) - target / size) > 1e-7:
+        raise ValueError(f"X and y: the linear program was not solved ({answer.message})")
+    return size * (plus - minus)
 
 
-def minimum_l2(X, y):
+def minimum_l2(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     r"""Return the solution of :math:`X\beta=y` with the least Euclidean norm."""
     basis, target = _rows(*_data(X, y))
     return basis @ target
 
 
-def log_rich_threshold(epsilon, norm, size):
+def log_rich_threshold(epsilon: float, norm: float, size: int) -> float:
     r"""Return the logarithm of the scale below which :math:`\|\beta\|_1\le(1+\epsilon)b` is sure.
 
     :math:`\min\{(2(1+\epsilon)b)^{-(2+\epsilon)/(2\epsilon)},e^{-d/(\epsilon b)}\}` for
@@ -213,7 +252,7 @@ def log_rich_threshold(epsilon, norm, size):
     return min(power, -size / (epsilon * norm))
 
 
-def kernel_threshold(epsilon, norm):
+def kernel_threshold(epsilon: float, norm: float) -> float:
     r"""Return the scale above which :math:`\|\beta\|_2^2\le(1+\epsilon)b^2` is sure.
 
     :math:`\sqrt{2(1+\epsilon)(1+2/\epsilon)\,b}`, `norm` b being the least Euclidean norm of an
@@ -235,7 +274,7 @@ def _dual_newton(basis, target, scales, weights, depth):
     for _ in range(MAX_ITERATIONS):
         try:
             direction = _newton_direction(basis, slope * weights, residual)
-        except LinAlgError:
+        except (LinAlgError, ValueError):  # singular, or no longer finite
             break
         move = weights * (basis @ direction)
         step = _longest_step(state, move)
@@ -290,7 +329,7 @@ def _image(state, scales, depth):
 
 
 def _tilt(z, depth):
-    r"""Return :math:`\theta=\mathrm{artanh}\,h_D^{-1}(z)`: :math:`2\cosh^p\theta\sinh p\theta=z`.
+    r"""Return :math:`\theta=\mathrm{artanh}\,h_L^{-1}(z)`: :math:`2\cosh^p\theta\sinh p\theta=z`.
 
     Newton for log h as a function of log θ, which is convex and increasing, from above: the
     iterates fall monotonically to the root.
@@ -316,15 +355,15 @@ def _exponent(depth):
     return depth / (depth - 2)
 
 
-def _scales(alpha, depth, shape):
-    """Return (alpha |w_0|)^D, or say that float64 cannot hold it."""
+def _scales(alpha, depth, profile):
+    """Return (alpha |w_0|)^L, or say that float64 cannot hold it."""
     with np.errstate(over="ignore", under="ignore"):
-        scales = (alpha * shape) ** depth
+        scales = (alpha * profile) ** depth
     tiny = np.finfo(float).tiny
     if np.any(scales < tiny) or np.any(scales > 1 / tiny):
         raise ValueError(
-            f"alpha = {alpha:g} with this shape is out of range at depth {depth}: "
-            "(alpha·shape)**depth does not fit into float64"
+            f"alpha = {alpha:g} with this profile is out of range at depth {depth}: "
+            "(alpha·profile)**depth does not fit into float64"
         )
     return scales
 
@@ -338,23 +377,23 @@ def _depth(depth):
     return _check.count("depth", depth, 2)
 
 
-def _initialization(alpha, depth, shape, size, zeros=False):
-    """Return the scale, the depth and the magnitudes of the shape, checked."""
+def _initialization(alpha, depth, profile, size, zeros=False):
+    """Return the scale, the depth and the magnitudes of the profile, checked."""
     alpha = _check.number("alpha", alpha, 0, strict=True)
     depth = _depth(depth)
-    if shape is None:
+    if profile is None:
         return alpha, depth, np.ones(size)
-    shape = _check.finite_array("shape", shape, ndim=1)
-    if shape.shape != tuple(size):
+    profile = _check.finite_array("profile", profile, ndim=1)
+    if profile.shape != tuple(size):
         raise ValueError(
-            f"shape must have one entry for each of the {size[0]} coefficients, got {len(shape)}"
+            f"profile must have an entry for each of the {size[0]} coefficients, got {len(profile)}"
         )
-    if not zeros and np.any(shape == 0):
+    if not zeros and np.any(profile == 0):
         raise ValueError(
-            f"shape has a zero at index {np.flatnonzero(shape == 0)[0]}: that coefficient stays "
-            "zero for ever; leave out its column"
+            f"profile has a zero at index {np.flatnonzero(profile == 0)[0]}: that coefficient "
+            "stays zero for ever; leave out its column"
         )
-    return alpha, depth, np.abs(shape)
+    return alpha, depth, np.abs(profile)
 
 
 def _data(X, y):
