@@ -38,7 +38,7 @@
   const scrolls = (element) =>
     sticksOut(element) && ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
 
-  // Formulas wider than their column are made smaller, down to four fifths; wider ones scroll.
+  // Formulas wider than their column are made smaller, down to seven tenths; wider ones scroll.
   const fitFormulas = () => {
     const formulas = [...document.querySelectorAll(".bd-article .math:has(> mjx-container)")];
     for (const formula of formulas) {
@@ -57,8 +57,8 @@
     for (const [formula, room, width] of measured) {
       if (width <= room + 1) continue;
       const scale = room / width;
-      if (scale < 0.8) formula.classList.add("wide");
-      formula.style.fontSize = `${Math.max(scale, 0.8) * 100}%`;
+      if (scale < 0.7) formula.classList.add("wide");
+      formula.style.fontSize = `${Math.max(scale, 0.7) * 100}%`;
     }
   };
 

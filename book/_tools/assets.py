@@ -44,6 +44,7 @@ THEME = """<script data-cfasync="false">
       document.documentElement.dataset.theme = mode === "auto" ? (dark ? "dark" : "light") : mode;
     })();
   </script>"""
+LATER = re.compile(r'<img (?=[^>]*\bsrc="(?!data:))')
 UNUSED = {"locales", "scripts", "styles", "vendor"}
 DONE = "_static/book.css?v="
 ICON_BASE = """
@@ -181,7 +182,7 @@ def rewritten(page: Path, text: str, out: Path, names: dict[str, str]) -> str:
     )
     text = text.replace("<title>", head + "<title>", 1)
     before, image, after = text.partition("<img ")
-    return before + image + after.replace("<img ", '<img loading="lazy" ')
+    return before + image + LATER.sub('<img loading="lazy" ', after)
 
 
 def kept(page: Path, attributes: str, body: str) -> bool:
