@@ -289,6 +289,13 @@ def test_captions_follow_their_figures():
     assert [cell.source for cell in again.cells[3:]] == ["**Figure.** Something else."]
 
 
+def test_a_chapter_says_how_to_install_its_library():
+    page = notebook_of(code("from overparam import scalar"))
+    assert page.cells[1].metadata.tags == ["remove-cell", "install"]
+    assert "pip install" in page.cells[1].source
+    assert tool.as_text(tool.normal_form(page)) == tool.as_text(page)
+
+
 def test_solutions_are_closed_in_jupyterlab():
     start = markdown(":::{solution-start} ex-a\n:class: dropdown\n:::")
     end = markdown(":::{solution-end}\n:::")

@@ -2,6 +2,7 @@
 
     python book/_tools/notebooks.py run              execute what the cache does not hold
     python book/_tools/notebooks.py write [paths]    execute, normalise and write in place
+    python book/_tools/notebooks.py format [paths]   normalise and write, without executing
     python book/_tools/notebooks.py check [paths]    list what is not in the normal form
 
 Outputs live in a jupyter-cache below ``_build``, which the build reads (``house.py`` tells Sphinx
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from nbclient import NotebookClient
@@ -48,7 +50,9 @@ CELL_METADATA = {"tags", "mystnb", "nbgrader", "deletable", "editable", "jupyter
 HIDES = ("hide-input", "hide-cell", "hide-output")
 KINDS = {"check": "hide-input", "drawing": "hide-input", "setup": "hide-cell"}
 LABELS = {"check": "Check: ", "drawing": "Code of the ", "setup": "Set-up"}
-CAPTION = "caption"  # tags the cell that carries a figure's caption to JupyterLab
+# Tags of the cells that are made here, for JupyterLab only: how to install the library where the
+# notebook stands alone, and the captions of figures.
+INSTALL, CAPTION = "install", "caption"
 CLOSED = {"outputs_hidden": True, "source_hidden": True}
 OPEN_CELLS, OPEN_LINES, OPEN_WIDTH = 12, 8, 78  # what a chapter's code to learn from may be
 PRIVATE = "book/assignments/private/source"  # sources of the assignments: no pages
@@ -255,19 +259,24 @@ def with_kinds(notebook: NotebookNode) -> NotebookNode:
     """Return a copy whose cells have the metadata of their kinds, and captions of their own.
 
     JupyterLab and Colab do not show the caption in a figure's metadata, so a markdown cell below
-    the figure repeats it; the page leaves that cell out. Cells that hold nothing but a solution
-    are closed in JupyterLab.
+    the figure repeats it; one at the top of a chapter says how to install the library. The page
+    leaves these cells out. Cells that hold nothing but a solution are closed in JupyterLab.
     """
-    old = [c for c in copy.deepcopy(notebook.cells) if CAPTION not in c.metadata.get("tags", [])]
+    made = {INSTALL, CAPTION}
+    old = [c for c in copy.deepcopy(notebook.cells) if not made & set(c.metadata.get("tags", []))]
     give_ids(old)
     cells: list[NotebookNode] = []
+    alone = any("from overparam" in c.source for c in old) and not graded(old)
     for cell in old:
         cells.append(cell)
+        if alone and len(cells) == 1:
+            cells.append(made_cell(INSTALL, INSTALL, install_text()))
         if cell.cell_type == "code":
             fold(cell)
             caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
             if caption:
-                cells.append(caption_cell(cell.id, caption))
+                name = f"{cell.id[:56]}-caption"
+                cells.append(made_cell(name, CAPTION, f"**Figure.** {caption.strip()}"))
     for cell, closed in zip(cells, in_solutions(cells), strict=True):
         cell.metadata.pop("jupyter", None)
         if closed:
@@ -314,13 +323,24 @@ def kind_of(cell: NotebookNode) -> str | None:
     return next((tag for tag in cell.metadata.get("tags", []) if tag in KINDS), None)
 
 
-def caption_cell(name: str, caption: str) -> NotebookNode:
-    """Return the markdown cell that repeats the caption of the figure of cell ``name``."""
-    return NotebookNode(
-        id=f"{name[:56]}-caption",
-        cell_type="markdown",
-        metadata=NotebookNode(tags=["remove-cell", CAPTION]),
-        source=f"**Figure.** {caption.strip()}",
+def graded(cells: list[NotebookNode]) -> bool:
+    """Tell whether the cells are an assignment's, which says itself how to begin."""
+    return any("nbgrader" in cell.metadata for cell in cells)
+
+
+def made_cell(name: str, tag: str, text: str) -> NotebookNode:
+    """Return a markdown cell for JupyterLab, which a page leaves out."""
+    metadata = NotebookNode(tags=["remove-cell", tag])
+    return NotebookNode(id=name, cell_type="markdown", metadata=metadata, source=text)
+
+
+def install_text() -> str:
+    """Return what the reader of a notebook without its repository must do first."""
+    record = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    address = f"git+{record['repository-code']}#subdirectory=lib"
+    return (
+        "*Without the book's repository, install its library first:* "
+        f'`%pip install "overparam[figures] @ {address}"`'
     )
 
 
@@ -558,6 +578,16 @@ def write(paths: list[Path]) -> int:
     return check(paths)
 
 
+def reformat(paths: list[Path]) -> int:
+    """Write notebooks in the normal form, with the outputs that they hold; return 0."""
+    for path in paths:
+        text = as_text(normal_form(read(path)))
+        if text != path.read_text(encoding="utf-8"):
+            path.write_text(text, encoding="utf-8")
+            print(f"  wrote {path.relative_to(ROOT)}")
+    return 0
+
+
 def prepare(path: Path) -> None:
     """Give a notebook the book's kernel and its cells their kinds before it is executed.
 
@@ -583,7 +613,7 @@ def check(paths: list[Path]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("command", choices=["run", "write", "check"])
+    parser.add_argument("command", choices=["run", "write", "format", "check"])
     parser.add_argument("paths", nargs="*", type=Path, help="default: all that _toc.yml names")
     options = parser.parse_args(arguments)
     private = [] if options.command == "run" else private_notebooks()
@@ -591,7 +621,8 @@ def main(arguments: list[str] | None = None) -> int:
     for path in paths:
         if not path.is_file() or not path.is_relative_to(ROOT):
             parser.error(f"{path}: no such notebook in this repository")
-    return {"run": run, "write": write, "check": check}[options.command](paths)
+    commands = {"run": run, "write": write, "format": reformat, "check": check}
+    return commands[options.command](paths)
 
 
 if __name__ == "__main__":
