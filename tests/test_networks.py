@@ -79,6 +79,31 @@ def test_square_rotations_are_balanced_and_have_the_scale():
     assert np.array_equal(networks.product(networks.identity(3, 4, 2.0)), 16 * np.eye(3))
 
 
+def test_orthogonal_layers_are_rotations_and_reflections_alike():
+    for size in (1, 3):
+        layers = networks.orthogonal(size, 400, 1.0, np.random.default_rng(1))
+        assert 150 < sum(np.linalg.det(W) < 0 for W in layers) < 250
+
+
+@pytest.mark.parametrize("start", ["balanced", "homogeneous", "spectral"])
+def test_random_bases_are_uniform(start):
+    """A basis without the signs of the triangular factor has one sign in its first entry."""
+    rng = np.random.default_rng(2)
+    make = {
+        "balanced": lambda: networks.balanced(np.diag([4.0, 1.0]), [2], rng)[0],
+        "homogeneous": lambda: networks.homogeneous(np.diag([4.0, 1.0]), [0.0], rng)[0],
+        "spectral": lambda: networks.spectral(np.diag([4.0, 1.0]), [1, 1], [1, 1], rng)[0],
+    }[start]
+    signs = np.mean([np.sign(make()) for _ in range(400)], axis=0)
+    assert np.abs(signs).max() < 0.2
+
+
+def test_layer_flow_and_descent_see_every_option():
+    loss, layers = losses.squared_distance([[1.0]]), networks.identity(1, 2, 0.5)
+    assert networks.layer_flow(loss, layers, 5.0, rtol=1e-4).n_evaluations < 200
+    assert len(networks.layer_descent(loss, layers, 0.1, 10, every=5)) == 3
+
+
 def test_gaussian_entries_have_the_scale():
     W = networks.gaussian([200, 300], 0.3, np.random.default_rng(0))[0]
     assert W.shape == (200, 300) and W.std() == pytest.approx(0.3, rel=0.02)

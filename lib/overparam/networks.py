@@ -4,30 +4,63 @@ Layer l has shape (h_{l-1}, h_l), with h_0 = n and h_L = m; a factorization
 :math:`X=UV^\top` is the list ``[U, V.T]``.
 """
 
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from overparam import _check, flow
+from overparam.losses import Loss
+
+Layers = list[np.ndarray]
 
 
-def product(weights):
-    """Return W_1 W_2 ⋯ W_L."""
+def product(weights: Sequence[ArrayLike]) -> np.ndarray:
+    """Return W_1 W_2 ⋯ W_L.
+
+    Parameters
+    ----------
+    weights : list of matrices
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print(networks.product([[[1.0, 2.0]], [[3.0], [4.0]]]))
+    [[11.]]
+    """
     return reduce(np.matmul, chained(weights))
 
 
-def gradients(weights, gradient):
+def gradients(weights: Layers, gradient: Callable[[np.ndarray], np.ndarray]) -> Layers:
     r"""Return the gradients of :math:`f(W_1\cdots W_L)` by each layer.
 
     :math:`\partial_{W_l}=(W_1\cdots W_{l-1})^\top\,\nabla f(W)\,(W_{l+1}\cdots W_L)^\top`, with
-    3(L - 1) products of matrices in all (Cohen 2019, "Balanced Trajectories").
+    3(L - 1) products of matrices in all (Cohen 2019, "Balanced Trajectories"). As it stands in
+    inner loops, it does not check its arguments.
 
     Parameters
     ----------
     weights : list of matrices
     gradient : callable
         :math:`\nabla f`, for instance ``loss.gradient``.
+
+    Returns
+    -------
+    list of matrices, of the shapes of the layers
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import losses, networks
+    >>> layers = [np.array([[2.0]]), np.array([[3.0]])]
+    >>> [g.item() for g in networks.gradients(layers, losses.squared_distance([[5.0]]).gradient)]
+    [3.0, 2.0]
     """
     prefixes = [weights[0]]
     for layer in weights[1:]:
@@ -41,33 +74,106 @@ def gradients(weights, gradient):
     return result
 
 
-def imbalance(weights):
-    r"""Return the L - 1 matrices :math:`D_l=W_l^\top W_l-W_{l+1}W_{l+1}^\top`."""
+def imbalance(weights: Sequence[ArrayLike]) -> list[np.ndarray]:
+    r"""Return the L - 1 matrices :math:`D_l=W_l^\top W_l-W_{l+1}W_{l+1}^\top`.
+
+    Parameters
+    ----------
+    weights : list of matrices
+
+    Returns
+    -------
+    list of symmetric matrices, shapes (h_l, h_l)
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print(networks.imbalance([[[3.0]], [[2.0]]])[0])
+    [[5.]]
+    """
     weights = chained(weights)
     return [A.T @ A - B @ B.T for A, B in zip(weights[:-1], weights[1:], strict=True)]
 
 
-def layer_flow(loss, weights, t, **options):
-    """Gradient flow of loss(W_1 ⋯ W_L) on the layers; options as for `flow.gradient_flow`."""
+def layer_flow(
+    loss: Loss, weights: Sequence[ArrayLike], t: float | np.ndarray, **options
+) -> flow.Trajectory:
+    """Gradient flow of loss(W_1 ⋯ W_L) on the layers.
+
+    Parameters
+    ----------
+    loss : Loss
+    weights : list of matrices
+        The start.
+    t, **options
+        As for `flow.gradient_flow`.
+
+    Returns
+    -------
+    Trajectory
+        Its states are lists of layers.
+
+    Examples
+    --------
+    >>> from overparam import losses, networks
+    >>> start = networks.identity(2, 2, 0.5)
+    >>> path = networks.layer_flow(losses.squared_distance([[2.0, 0.0], [0.0, 1.0]]), start, 5.0)
+    >>> print(networks.product(path.final).round(3))
+    [[2. 0.]
+     [0. 1.]]
+    """
     weights = chained(weights)
     return flow.gradient_flow(lambda Ws: gradients(Ws, loss.gradient), weights, t, **options)
 
 
-def layer_descent(loss, weights, step, n_steps, **options):
-    """Gradient descent on the layers; options as for `flow.gradient_descent`."""
+def layer_descent(
+    loss: Loss, weights: Sequence[ArrayLike], step: float, n_steps: int, **options
+) -> flow.Trajectory:
+    """Gradient descent of loss(W_1 ⋯ W_L) on the layers.
+
+    Parameters
+    ----------
+    loss : Loss
+    weights : list of matrices
+        The start.
+    step, n_steps, **options
+        As for `flow.gradient_descent`.
+
+    Returns
+    -------
+    Trajectory
+        Its states are lists of layers.
+
+    Examples
+    --------
+    >>> from overparam import losses, networks
+    >>> loss, start = losses.squared_distance([[1.0]]), networks.identity(1, 2, 0.5)
+    >>> print(networks.product(networks.layer_descent(loss, start, 0.5, 1).final).round(4))
+    [[0.4727]]
+    """
     weights = chained(weights)
     return flow.gradient_descent(
         lambda Ws: gradients(Ws, loss.gradient), weights, step, n_steps, **options
     )
 
 
-def chained(weights):
-    """Return the layers as float64 matrices.
+def chained(weights: Sequence[ArrayLike]) -> Layers:
+    """Return copies of the layers as float64 matrices.
+
+    Parameters
+    ----------
+    weights : list of matrices
 
     Raises
     ------
     ValueError
         If there is no layer, one is no finite matrix, or their shapes do not chain.
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> [layer.shape for layer in networks.chained([[[1, 2]], [[3], [4]]])]
+    [(1, 2), (2, 1)]
     """
     if not isinstance(weights, (list, tuple)) or not weights:
         raise ValueError("weights must be a list of at least one matrix")
@@ -81,10 +187,22 @@ def chained(weights):
     return layers
 
 
-def gaussian(sizes, scale, rng):
+def gaussian(sizes: Sequence[int], scale: float, rng: np.random.Generator) -> Layers:
     """Return layers with independent normal entries of standard deviation `scale`.
 
-    `sizes` are n, h_1, …, h_{L-1}, m.
+    Parameters
+    ----------
+    sizes : list of int
+        n, h_1, …, h_{L-1}, m.
+    scale : float
+    rng : numpy.random.Generator
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import networks
+    >>> [W.shape for W in networks.gaussian([3, 4, 2], 0.1, np.random.default_rng(0))]
+    [(3, 4), (4, 2)]
     """
     sizes = _sizes(sizes)
     scale = _check.number("scale", scale, 0, strict=True)
@@ -92,14 +210,46 @@ def gaussian(sizes, scale, rng):
     return [scale * rng.standard_normal(shape) for shape in zip(sizes[:-1], sizes[1:], strict=True)]
 
 
-def identity(size, depth, scale=1.0):
-    """Return `depth` square layers, each `scale` times the identity: exactly balanced."""
+def identity(size: int, depth: int, scale: float = 1.0) -> Layers:
+    """Return `depth` square layers, each `scale` times the identity: exactly balanced.
+
+    Parameters
+    ----------
+    size, depth : int
+    scale : float
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print(networks.product(networks.identity(2, 3, 2.0)))
+    [[8. 0.]
+     [0. 8.]]
+    """
     size, depth = _check.count("size", size), _check.count("depth", depth)
     return [_check.number("scale", scale) * np.eye(size) for _ in range(depth)]
 
 
-def orthogonal(size, depth, scale, rng):
-    """Return `depth` square layers, each `scale` times a random rotation: exactly balanced."""
+def orthogonal(size: int, depth: int, scale: float, rng: np.random.Generator) -> Layers:
+    """Return `depth` square layers, each `scale` times a random orthogonal matrix: balanced.
+
+    Each is a rotation or a reflection with equal probability, so that half of the products have a
+    negative determinant. From balanced layers the flow cannot change its sign: it decides whether
+    a target of full rank can be reached (chapter "Unequal layers" for two layers).
+
+    Parameters
+    ----------
+    size, depth : int
+    scale : float
+    rng : numpy.random.Generator
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import networks
+    >>> layers = networks.orthogonal(3, 200, 1.0, np.random.default_rng(0))
+    >>> print(sum(np.linalg.det(W) < 0 for W in layers) in range(80, 121))
+    True
+    """
     from scipy.stats import ortho_group
 
     _check.generator("rng", rng)
@@ -110,7 +260,7 @@ def orthogonal(size, depth, scale, rng):
     return [scale * ortho_group.rvs(size, random_state=rng) for _ in range(depth)]
 
 
-def balanced(W, hidden, rng=None):
+def balanced(W: ArrayLike, hidden: Sequence[int], rng: np.random.Generator | None = None) -> Layers:
     r"""Return balanced layers with product `W`: singular values :math:`\sigma^{1/L}` in each.
 
     Parameters
@@ -120,6 +270,12 @@ def balanced(W, hidden, rng=None):
         The L - 1 hidden widths, each at least the rank of W.
     rng : numpy.random.Generator, optional
         With it the hidden bases are random; without, they are the coordinate axes.
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print([layer.round(3).item() for layer in networks.balanced([[8.0]], [1, 1])])
+    [2.0, 2.0, 2.0]
     """
     W = _check.matrix("W", W)
     left, sigma, right = np.linalg.svd(W, full_matrices=False)
@@ -132,13 +288,29 @@ def balanced(W, hidden, rng=None):
     return [A @ root @ B.T for A, B in zip(bases[:-1], bases[1:], strict=True)]
 
 
-def spectral(Y, u, v, rng=None):
+def spectral(
+    Y: ArrayLike, u: ArrayLike, v: ArrayLike, rng: np.random.Generator | None = None
+) -> Layers:
     r"""Return a spectral initialization ``[U, V.T]`` for the target `Y`.
 
     :math:`U=\Phi\,\mathrm{diag}(u)\,G^\top`, :math:`V=\Psi\,\mathrm{diag}(v)\,G^\top` with the
     singular vectors of :math:`Y=\Phi\Sigma\Psi^\top` and one orthogonal G (the identity without
     `rng`). Mode i then follows the scalar flow from product :math:`u_iv_i` with imbalance
-    :math:`u_i^2-v_i^2`. `u` and `v` have one entry for each of the min(n, m) modes.
+    :math:`u_i^2-v_i^2`.
+
+    Parameters
+    ----------
+    Y : matrix, shape (n, m)
+    u, v : arrays, shape (min(n, m),)
+        One entry for each mode, in the order of the singular values.
+    rng : numpy.random.Generator, optional
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print(networks.product(networks.spectral([[3.0, 0.0], [0.0, 1.0]], [1, 2], [1, 3])))
+    [[1. 0.]
+     [0. 6.]]
     """
     Y = _check.matrix("Y", Y)
     left, sigma, right = np.linalg.svd(Y, full_matrices=False)
@@ -151,11 +323,26 @@ def spectral(Y, u, v, rng=None):
     return [left * u @ G.T, G * v @ right]
 
 
-def homogeneous(W, imbalances, rng=None):
+def homogeneous(
+    W: ArrayLike, imbalances: ArrayLike, rng: np.random.Generator | None = None
+) -> Layers:
     r"""Return layers with product `W` and :math:`D_l=d_lI` for the numbers d_l in `imbalances`.
 
     The hidden widths are all min(n, m). For two layers of other widths take any V and
     :math:`U=O\,(V^\top V+\lambda I)^{1/2}` with orthonormal columns in O.
+
+    Parameters
+    ----------
+    W : matrix, shape (n, m)
+    imbalances : array, shape (L - 1,)
+    rng : numpy.random.Generator, optional
+        With it the hidden bases are random; without, they are the coordinate axes.
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print(networks.imbalance(networks.homogeneous([[2.0]], [3.0]))[0].round(6))
+    [[3.]]
     """
     W = _check.matrix("W", W)
     left, sigma, right = np.linalg.svd(W, full_matrices=False)
@@ -168,12 +355,27 @@ def homogeneous(W, imbalances, rng=None):
     ]
 
 
-def layer_scales(product, imbalances):
+def layer_scales(product: float, imbalances: ArrayLike) -> np.ndarray:
     r"""Return the magnitudes :math:`|w_l|` of scalar layers with given product and imbalances.
 
     The consecutive imbalances :math:`d_l=w_l^2-w_{l+1}^2` fix all squares up to the smallest,
     s; it is the only root :math:`s\ge0` of :math:`\prod_l(s+c_l)=w^2`
     (Mallada 2022, "Scalar networks").
+
+    Parameters
+    ----------
+    product : float
+    imbalances : array, shape (L - 1,)
+
+    Returns
+    -------
+    ndarray, shape (L,)
+
+    Examples
+    --------
+    >>> from overparam import networks
+    >>> print(networks.layer_scales(2.0, [3.0]).round(4))
+    [2. 1.]
     """
     target = abs(_check.number("product", product))
     offsets = np.append(np.cumsum(_check.finite_array("imbalances", imbalances)[::-1])[::-1], 0.0)
