@@ -117,10 +117,10 @@ def layer_flow(
     --------
     >>> from overparam import losses, networks
     >>> start = networks.identity(2, 2, 0.5)
-    >>> path = networks.layer_flow(losses.squared_distance([[2.0, 0.0], [0.0, 1.0]]), start, 5.0)
+    >>> path = networks.layer_flow(losses.squared_distance([[2.0, 0.0], [0.0, 1.0]]), start, 1.0)
     >>> print(networks.product(path.final).round(3))
-    [[2. 0.]
-     [0. 1.]]
+    [[1.773 0.   ]
+     [0.    0.711]]
     """
     weights = chained(weights)
     return flow.gradient_flow(lambda Ws: gradients(Ws, loss.gradient), weights, t, **options)

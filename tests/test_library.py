@@ -1,0 +1,207 @@
+"""The library as a whole: what imports what, what is needed, used, documented and said."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import coursework
+import overparam
+
+ROOT = Path(__file__).resolve().parents[1]
+LIB = ROOT / "lib"
+MODULES = sorted(m.name for m in pkgutil.iter_modules(overparam.__path__))
+CORE = {"_check", "activations", "figures", "flow", "losses", "networks", "sweep"}
+DRAWING = {"explorers", "figures"}  # need the extra "figures"
+# In the order of the book: a chapter may use those before it.
+TOC = re.findall(r"book/(\w+)", (ROOT / "_toc.yml").read_text())
+PROJECT = tomllib.loads((LIB / "pyproject.toml").read_text())["project"]
+
+
+def imports(path):
+    """Return the modules that a file imports, with the names for `from package import name`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def siblings(name):
+    """Return the modules of overparam that a module of it imports."""
+    used = {
+        n.split(".")[1]
+        for n in imports(LIB / "overparam" / f"{name}.py")
+        if n.startswith("overparam.")
+    }
+    return used & set(MODULES)
+
+
+def test_overparam_never_imports_the_course():
+    for path in (LIB / "overparam").rglob("*.py"):
+        assert not any(n.split(".")[0] == "coursework" for n in imports(path)), path
+    assert any(
+        n.startswith("overparam") for p in (LIB / "coursework").rglob("*.py") for n in imports(p)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(CORE))
+def test_the_core_knows_nothing_of_chapters(name):
+    assert siblings(name) <= CORE
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - CORE - DRAWING))
+def test_a_chapter_uses_only_what_comes_before_it(name):
+    before = set(TOC[: TOC.index(name)]) if name in TOC else set(MODULES)
+    used = siblings(name) - CORE
+    assert used <= before, f"{name} imports {sorted(used - before)}, which comes later in the book"
+
+
+def test_modules_are_found_by_their_names():
+    assert (
+        {m for m in MODULES if not m.startswith("_")}
+        <= set(overparam.__all__)
+        <= set(dir(overparam))
+    )
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        overparam.nothing  # noqa: B018
+
+
+def test_the_version_is_one_and_types_are_declared():
+    assert overparam.__version__ == PROJECT["version"]
+    assert (LIB / "overparam" / "py.typed").is_file()
+
+
+# What may be imported without an extra, and with each.
+BASE = {"numpy", "scipy", "extensisq"}
+EXTRAS = {
+    name: {re.match(r"[\w-]+", r)[0] for r in needed}
+    for name, needed in PROJECT["optional-dependencies"].items()
+}
+DISTRIBUTIONS = {
+    "IPython": "ipython",
+    "sklearn": "scikit-learn",
+    "bs4": "beautifulsoup4",
+    "matplotlib_inline": "matplotlib",
+}
+
+
+def third_party(path):
+    names = {n.split(".")[0] for n in imports(path)} - set(sys.stdlib_module_names)
+    return {DISTRIBUTIONS.get(n, n) for n in names} - {"overparam", "coursework"}
+
+
+def test_each_module_imports_what_its_extra_names():
+    """Read from the sources, imports inside of functions too."""
+    extra = {"figures": "figures", "explorers": "figures", "sweep": "sweep", "phase": "sweep"}
+    optional = {"acceleration": {"scikit-learn", "pandas"}}  # data sets, said in their docstrings
+    assert {re.match(r"[\w-]+", r)[0] for r in PROJECT["dependencies"]} == BASE
+    for name in MODULES:
+        allowed = BASE | EXTRAS.get(extra.get(name), set()) | optional.get(name, set())
+        assert third_party(LIB / "overparam" / f"{name}.py") <= allowed, name
+    for path in (LIB / "coursework").rglob("*.py"):
+        assert third_party(path) <= BASE | EXTRAS["coursework"], path
+
+
+def test_chapters_work_with_numpy_and_scipy_only():
+    """Every module outside of the extras is imported while everything else is blocked."""
+    allowed = [m for m in MODULES if m not in DRAWING | {"sweep", "phase"}]
+    code = f"""
+import importlib, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        top = name.split(".")[0]
+        if top not in {sorted(BASE | {"overparam", "numpy"})!r} and top not in sys.stdlib_module_names:
+            if not top.startswith("_"):
+                raise ImportError(f"blocked: {{name}}")
+sys.meta_path.insert(0, Block())
+for name in {allowed!r}:
+    importlib.import_module(f"overparam.{{name}}")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-600:]
+
+
+# Where a public name may be used: pages, tests, other functions, the course, benchmarks.
+def used_names():
+    texts = [
+        p.read_text()
+        for folder in ("lib", "tests", "benchmarks", "book/_tools")
+        for p in (ROOT / folder).rglob("*.py")
+    ]
+    for path in (ROOT / "book").rglob("*.ipynb"):
+        if "_build" not in path.parts:
+            cells = json.loads(path.read_text())["cells"]
+            texts += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return re.findall(r"\w+", "\n".join(texts))
+
+
+def public_functions(name):
+    module = importlib.import_module(f"overparam.{name}")
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if not key.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    }
+
+
+def test_nothing_public_is_unused():
+    """A name that stands only where it is defined is used by nobody."""
+    from collections import Counter
+
+    counts = Counter(used_names())
+    unused = [
+        f"{name}.{key}" for name in MODULES for key in public_functions(name) if counts[key] <= 1
+    ]
+    assert not unused
+
+
+# Modules whose docstrings do not all have an example yet; none may be added.
+WITHOUT_EXAMPLES = {
+    "approximation", "completion", "conservation", "descent", "kernel", "lazy", "layers", "minnorm",
+    "particles", "phase", "preconditioner", "rates", "regimes", "riccati", "scalar", "sensing",
+    "tensors", "acceleration",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("_")])
+def test_docstrings_have_examples_and_they_are_true(name):
+    module = importlib.import_module(f"overparam.{name}")
+    finder, lacking = doctest.DocTestFinder(exclude_empty=False), []
+    for test in finder.find(module):
+        outcome = doctest.DocTestRunner(verbose=False).run(test)
+        assert outcome.failed == 0, test.name
+    for key, value in public_functions(name).items():
+        if ">>>" not in (value.__doc__ or ""):
+            lacking.append(key)
+    if name not in WITHOUT_EXAMPLES:
+        assert not lacking
+
+
+@pytest.mark.parametrize("name", sorted(CORE - {"_check"}))
+def test_the_core_is_annotated_and_says_its_parameters(name):
+    for key, value in public_functions(name).items():
+        if not inspect.isfunction(value):
+            continue
+        parameters = inspect.signature(value).parameters.values()
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                assert parameter.annotation is not parameter.empty, f"{key}({parameter.name})"
+        assert len(parameters) < 2 or "Parameters\n" in value.__doc__, key
+
+
+def test_the_course_imports():
+    assert coursework.__doc__
