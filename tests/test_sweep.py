@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overparam.sweep import run_cell, sweep
+from overparam.sweep import _run_cell, sweep
 
 
 def cell(rng, a, b):
@@ -303,7 +303,7 @@ def test_a_cell_that_takes_too_long_is_recorded(n_jobs):
 
 
 def test_a_limit_that_is_kept_leaves_nothing_behind():
-    record = run_cell(lambda rng, a: a, {"parameters": {"a": 1}, "seed": 0}, limit=0.05)
+    record = _run_cell(lambda rng, a: a, {"parameters": {"a": 1}, "seed": 0}, limit=0.05)
     time.sleep(0.2)
     assert record["result"] == {"value": 1} and threading.active_count() < 20
 

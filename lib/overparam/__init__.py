@@ -10,6 +10,8 @@ from pkgutil import iter_modules
 from overparam import flow, losses, networks
 from overparam.flow import Trajectory, gradient_descent, gradient_flow
 
+__version__ = "0.1.0"
+
 # Found by their names, so that a new chapter's module needs no entry here.
 _ON_DEMAND = sorted(
     module.name

@@ -67,7 +67,7 @@ def recursion(loss, start: ArrayLike, depth: int, step: float, n_steps: int, **o
     >>> start, step = jump(4, 10.0, depth=2)
     >>> path = recursion(two_targets(4, 10.0), [[start], [0.0]], 2, step, 2)
     >>> path.final.round(3).T
-    array([[10.   ,  1.   ]])
+    array([[10.001,  1.   ]])
     """
     start, depth = _check.matrix("start", start), _check.count("depth", depth)
     return flow.gradient_descent(
@@ -98,7 +98,7 @@ def plain_iterations(
     Examples
     --------
     >>> plain_iterations(4, 10.0, [0.01, 0.03], limit=2000)
-    array([715.,  inf])
+    array([739.,  inf])
     """
     R = _check.number("R", R, 1)
     # losses_along takes the mean of two rows: half the loss, and twice the step.

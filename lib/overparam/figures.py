@@ -2,10 +2,13 @@
 
 import html
 import re
+from collections.abc import Callable
 
 import matplotlib as mpl
+import matplotlib.axes
 import matplotlib.pyplot as plt
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check
 from overparam.explorers import explorer as explorer
@@ -42,8 +45,17 @@ _STYLE = {
 }
 
 
-def style():
-    """Set the book's matplotlib style; in a notebook, draw as SVG that is the same each time."""
+def style() -> None:
+    """Set the book's matplotlib style; in a notebook, draw as SVG that is the same each time.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> from overparam import figures
+    >>> figures.style()
+    >>> matplotlib.rcParams["font.size"]
+    11.0
+    """
     mpl.rcParams.update(_STYLE)
     try:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -53,16 +65,51 @@ def style():
         set_matplotlib_formats("svg", metadata={"Date": None})
 
 
-def panels(n_panels, height=3.0, **options):
-    """Return a figure and `n_panels` axes, one above the other so that phones can show them."""
+def panels(n_panels: int, height: float = 3.0, **options) -> tuple:
+    """Return a figure and `n_panels` axes, one above the other so that phones can show them.
+
+    Parameters
+    ----------
+    n_panels : int
+    height : float
+        Of each, in inches.
+    **options
+        As for `matplotlib.pyplot.subplots`.
+
+    Examples
+    --------
+    >>> from overparam import figures
+    >>> fig, axes = figures.panels(2)
+    >>> len(axes), fig.get_size_inches().round(1).tolist()
+    (2, [5.6, 6.0])
+    """
     return plt.subplots(n_panels, 1, figsize=(WIDTH, height * n_panels), **options)
 
 
-def phase_portrait(ax, gradient, limit, n_points=25, **options):
+def phase_portrait(
+    ax: mpl.axes.Axes, gradient: Callable, limit: float, n_points: int = 25, **options
+) -> None:
     """Draw the streamlines of the flow of two weights on the square [-limit, limit]².
 
-    `gradient` maps the state (u, v) to the gradient there; it is called once, with all points
-    as an array of shape (2, n_points, n_points).
+    Parameters
+    ----------
+    ax : Axes
+    gradient : callable
+        Maps the state (u, v) to the gradient there; it is called once, with all points as an
+        array of shape (2, n_points, n_points).
+    limit : float
+    n_points : int
+    **options
+        As for `Axes.streamplot`.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from overparam import figures
+    >>> ax = plt.figure().gca()
+    >>> figures.phase_portrait(ax, lambda w: -(1 - w[0] * w[1]) * w[::-1], 2.0)
+    >>> [float(end) for end in ax.get_xlim()]
+    [-2.0, 2.0]
     """
     axis = np.linspace(-limit, limit, n_points)
     u, v = np.meshgrid(axis, axis)
@@ -72,8 +119,34 @@ def phase_portrait(ax, gradient, limit, n_points=25, **options):
     ax.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit), xlabel="$u$", ylabel="$v$")
 
 
-def reference_slope(ax, x, slope, anchor, label=None):
-    """Draw a dashed line of the given slope through `anchor` = (x, y) on log–log axes."""
+def reference_slope(
+    ax: mpl.axes.Axes,
+    x: ArrayLike,
+    slope: float,
+    anchor: tuple[float, float],
+    label: str | None = None,
+) -> None:
+    """Draw a dashed line of the given slope on log–log axes.
+
+    Parameters
+    ----------
+    ax : Axes
+    x : array
+        Where to draw it.
+    slope : float
+    anchor : pair of float
+        A point of the line.
+    label : str, optional
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from overparam import figures
+    >>> ax = plt.figure().gca()
+    >>> figures.reference_slope(ax, [1.0, 10.0], -2, (1.0, 3.0))
+    >>> ax.lines[0].get_ydata().round(3).tolist()
+    [3.0, 0.03]
+    """
     x = _check.finite_array("x", x)
     ax.plot(x, anchor[1] * (x / anchor[0]) ** slope, "--", color=BLACK, linewidth=1, label=label)
 

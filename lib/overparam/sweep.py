@@ -188,7 +188,7 @@ def _results(function, cells, limit, n_jobs, progress, total):
 
     # One cell a batch: a batch is reported, and so stored, only when all of it is finished.
     pool = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered")
-    records = pool(delayed(run_cell)(function, cell, limit) for cell in cells)
+    records = pool(delayed(_run_cell)(function, cell, limit) for cell in cells)
     bar = tqdm(records, total=total, initial=total - len(cells), disable=not progress, unit="cell")
     try:
         yield from bar
@@ -199,7 +199,7 @@ def _results(function, cells, limit, n_jobs, progress, total):
         ) from error
 
 
-def run_cell(function, cell, limit=None):
+def _run_cell(function, cell, limit=None):
     """Return the record of one cell: what the function returned, or how it failed."""
     from threadpoolctl import threadpool_limits
 
