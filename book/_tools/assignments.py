@@ -2,7 +2,7 @@
 
     python book/_tools/assignments.py [names]    write book/assignments/NAME.ipynb, executed
 
-nbgrader's own preprocessors take the solutions and the hidden tests out of
+nbgrader's own preprocessors take the solutions out of
 book/assignments/private/source/NAME/NAME.ipynb, lock the cells and put in the check sums; the
 sources themselves are executed and normalised first (book/_tools/notebooks.py).
 """
@@ -10,37 +10,16 @@ sources themselves are executed and normalised first (book/_tools/notebooks.py).
 from __future__ import annotations
 
 import argparse
-import copy
-import logging
 import sys
 from pathlib import Path
 
 import notebooks
 from nbformat import NotebookNode
-from nbgrader.preprocessors import (
-    CheckCellMetadata,
-    ClearHiddenTests,
-    ClearMarkScheme,
-    ClearOutput,
-    ClearSolutions,
-    ComputeChecksums,
-    LockCells,
-)
 
-from coursework.grading.gradebook import STUB
+from coursework.grading import gradebook
 
 ROOT = notebooks.ROOT
 RELEASED = ROOT / "book" / "assignments"
-# In the order of `nbgrader generate_assignment`, without its database and its header.
-PREPROCESSORS = [
-    ClearSolutions,
-    LockCells,
-    CheckCellMetadata,
-    ClearOutput,
-    ClearHiddenTests,
-    ClearMarkScheme,
-    ComputeChecksums,
-]
 
 
 def release(source: NotebookNode) -> NotebookNode:
@@ -51,14 +30,7 @@ def release(source: NotebookNode) -> NotebookNode:
     RuntimeError, nbformat.ValidationError
         From nbgrader, if a region is not closed, or a cell's metadata is wrong or repeated.
     """
-    notebook, resources = copy.deepcopy(source), {"nbgrader": {}}
-    for make in PREPROCESSORS:
-        preprocessor = make(parent=None)
-        preprocessor.log.setLevel(logging.ERROR)
-        if isinstance(preprocessor, ClearSolutions):
-            preprocessor.code_stub = {"python": STUB}
-        notebook, resources = preprocessor.preprocess(notebook, resources)
-    return notebooks.normal_form(notebook)
+    return notebooks.normal_form(gradebook.release(source))
 
 
 def same_cells(notebook: NotebookNode, other: NotebookNode) -> bool:

@@ -5,26 +5,8 @@ have in common. The package holds what is checked, not how it is solved: an answ
 with a simulation or with what defines it.
 """
 
-from coursework.engine import (
-    ASSIGNMENTS,
-    Verdict,
-    check,
-    encode,
-    enrol,
-    judge,
-    normalise,
-    parts,
-    task,
-)
+from coursework.engine import ASSIGNMENTS, Verdict, check, encode, enrol, judge, normalise, parts
+from coursework.engine import task as task
 
-__all__ = [
-    "ASSIGNMENTS",
-    "Verdict",
-    "check",
-    "encode",
-    "enrol",
-    "judge",
-    "normalise",
-    "parts",
-    "task",
-]
+__all__ = ["ASSIGNMENTS", "Verdict", "check", "encode", "enrol", "judge", "normalise", "parts"]
+__all__ += ["task"]

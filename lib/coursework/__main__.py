@@ -2,9 +2,11 @@
 
 import argparse
 import sys
-from pathlib import Path
+import warnings
 
-from coursework.grading import grade, report, roster, sandbox, source, state
+from coursework import normalise
+from coursework.grading import course as folder
+from coursework.grading import grade, report, roster, sandbox, source
 
 MEGABYTE = sandbox.MEGABYTE
 
@@ -12,6 +14,7 @@ MEGABYTE = sandbox.MEGABYTE
 def main(arguments=None):
     """Run a command and return its exit status."""
     options = _parser().parse_args(arguments)
+    warnings.simplefilter("ignore")  # of nbgrader's and nbformat's own making
     try:
         print(options.run(options))
     except (ValueError, OSError) as error:
@@ -28,58 +31,65 @@ def _parser():
         prog="python -m coursework", description="Grade a class's notebooks."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--assignment", required=True, help="its name, such as warmup")
-    common.add_argument("--roster", required=True, help="CSV file with a column 'student'")
-    common.add_argument("--out", default="course", help="folder of the course (default: course)")
-    common.add_argument(
-        "--source", help=f"folder of the private sources (default: {source.FOLDER})"
-    )
+
+    def command(name, run, words):
+        made = commands.add_parser(name, help=words, description=words)
+        made.set_defaults(run=run)
+        made.add_argument("--assignment", required=True, help="its name, such as warmup")
+        made.add_argument("--roster", required=True, help="CSV file with a column 'student'")
+        made.add_argument("--out", default="course", help="folder of the course (default: course)")
+        made.add_argument("--source", help=f"private sources (default: {source.FOLDER})")
+        return made
 
     words = "run the submissions in a sandbox; write grades, feedback and the gradebook"
-    command = commands.add_parser("grade", parents=[common], help=words, description=words)
-    command.set_defaults(run=_grade)
-    command.add_argument("submissions", help="folder of the notebooks that were handed in")
-    command.add_argument("--student", action="append", default=[], help="grade only this one")
-    command.add_argument("--regrade", action="store_true", help="also who has been graded")
-    command.add_argument(
-        "--workers", type=int, default=2, help="submissions at a time (default: 2)"
-    )
-    command.add_argument("--sandbox", default="auto", choices=("auto", *sandbox.KINDS))
+    made = command("grade", _grade, words)
+    made.add_argument("submissions", help="folder of the notebooks that were handed in")
+    made.add_argument("--student", action="append", default=[], help="grade only this one")
+    made.add_argument("--regrade", action="store_true", help="also who has been graded")
+    made.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
+    made.add_argument("--sandbox", default="auto", choices=("auto", *sandbox.KINDS))
     default = sandbox.Limits()
-    for name, value, unit in (
-        ("cell", default.cell, "seconds for a cell"),
-        ("total", default.total, "seconds for a notebook"),
-        ("memory", default.memory // MEGABYTE, "MB of memory for a submission"),
+    limits = {"cell": "seconds for a cell", "total": "seconds for a notebook"}
+    for name, words in limits.items():
+        value = getattr(default, name)
+        made.add_argument(f"--{name}", type=float, default=value, help=f"{words} ({value})")
+    value = default.memory // MEGABYTE
+    made.add_argument("--memory", type=float, default=value, help=f"MB a submission ({value})")
+    made.add_argument("--quiet", action="store_true", help="no progress bar")
+    words = "write grades and feedback anew, after people have graded in nbgrader's formgrader"
+    for changed in (made, command("update", _update, words)):
+        changed.add_argument("--deadline", help="such as 2026-05-01T23:59 (this machine's time)")
+        changed.add_argument("--grace", type=float, help="minutes after it that are not late")
+        changed.add_argument("--late", help="accept, reject, or percent taken off for each day")
+    made = command("forget", _forget, "take a student's submission and grade out of the course")
+    made.add_argument("--student", required=True)
+    made.add_argument("--yes", action="store_true", help="do not ask")
+
+    for name, run, words in (
+        ("canvas", _canvas, "fill the points into what Canvas's gradebook exported"),
+        ("moodle", _moodle, "fill the points into Moodle's grading worksheet"),
+        ("gradescope", _gradescope, "write Gradescope's columns, and an autograder"),
     ):
-        words = f"{unit} (default: {value})"
-        command.add_argument(f"--{name}", type=float, default=value, help=words)
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
-
-    words = "write grades and feedback anew, after humans have graded in nbgrader's formgrader"
-    command = commands.add_parser("update", parents=[common], help=words, description=words)
-    command.set_defaults(run=_update)
-
-    words = "fill the points into what Canvas's gradebook exported, for its import"
-    command = commands.add_parser("canvas", parents=[common], help=words, description=words)
-    command.set_defaults(run=_canvas)
-    command.add_argument("--export", required=True, help="the CSV file that Canvas exported")
-    command.add_argument(
-        "--column", required=True, help="the assignment's column, or its beginning"
-    )
-    words = "Canvas's column with the roster's ids (default: SIS Login ID)"
-    command.add_argument("--match", default="SIS Login ID", help=words)
-
-    words = "write the points in Gradescope's columns, and an autograder that gives them"
-    command = commands.add_parser("gradescope", parents=[common], help=words, description=words)
-    command.set_defaults(run=_gradescope)
+        made = command(name, run, words)
+        made.add_argument("--partial", action="store_true", help="also where a person's part waits")
+        made.add_argument("--zero", action="store_true", help="0 for who has handed in nothing")
+        if name != "gradescope":
+            made.add_argument("--export", required=True, help="the CSV file that was exported")
+            made.add_argument("--overwrite", action="store_true", help="points that stand there")
+            match = {"canvas": "SIS Login ID", "moodle": "Email address"}[name]
+            words = f"the export's column with ids or addresses (default: {match})"
+            made.add_argument("--match", default=match, help=words)
+            column = {"required": True} if name == "canvas" else {"default": "Grade"}
+            made.add_argument("--column", help="the column to fill, or its beginning", **column)
     return parser
 
 
+def _policy(options):
+    return {name: getattr(options, name) for name in ("deadline", "grace", "late")}
+
+
 def _grade(options):
-    limits = sandbox.Limits(
-        cell=options.cell, total=options.total, memory=int(options.memory * MEGABYTE)
-    )
+    memory = int(options.memory * MEGABYTE)
     return grade.grade(
         options.submissions,
         options.assignment,
@@ -89,50 +99,76 @@ def _grade(options):
         regrade=options.regrade,
         workers=options.workers,
         wanted=options.sandbox,
-        limits=limits,
+        limits=sandbox.Limits(cell=options.cell, total=options.total, memory=memory),
         sources=options.source,
         progress=not options.quiet,
+        policy=_policy(options),
     )
 
 
 def _update(options):
-    return grade.update(options.assignment, options.roster, options.out, sources=options.source)
+    where = (options.assignment, options.roster, options.out)
+    return grade.update(*where, sources=options.source, policy=_policy(options))
 
 
-def _graded(options):
-    """Return the students, the source and the rows of grades.csv of the chosen assignment."""
-    students = roster.read(options.roster)
+def _forget(options):
+    question = f"Remove {options.student}'s grade of {options.assignment}? Type yes: "
+    if not options.yes and input(question).strip() != "yes":
+        return "nothing was changed"
+    where = (options.assignment, options.roster, options.student, options.out)
+    return grade.forget(*where, sources=options.source)
+
+
+def _export(options, write):
+    """Write an upload from what the gradebook says now; return words for the screen."""
+    enrolled = roster.read(options.roster)
     asked = source.read(options.assignment, options.source)
-    rows, columns = report.read_csv(grade.table_path(options.out, options.assignment), "the table")
-    missing = [graded.label for graded in asked.graded if graded.label not in columns]
-    if missing:
-        raise ValueError(
-            f"the table has no column {missing[0]!r}: grade {options.assignment} first"
-        )
-    return students, asked, rows
+    with folder.open_course(options.out, asked, enrolled) as course:
+        state = folder.survey(course)
+        table = report.rows(course, state)
+        points, left = report.final_points(table, options.partial, options.zero)
+        text, more = write(course, state, table, points)
+    left |= more
+    named = [f"{student} ({why})" for student, why in sorted(left.items())]
+    rest = f" and {len(named) - 30} more" if len(named) > 30 else ""
+    return text + (f"\nleft out: {', '.join(named[:30])}{rest}" if named else "\nnobody left out")
+
+
+def _fill(options, system):
+    def write(course, state, table, points):
+        names = {normalise(s.fields.get("email", "")): s.id for s in course.students}
+        names |= {s.id: s.id for s in course.students}
+        values = (options.export, options.column, options.match, names, points, options.overwrite)
+        lines, left = report.filled(table, *values)
+        if not lines:
+            return "nothing to write: no final points, or no id matches (--match)", left
+        path = course.out / f"{system}-{course.assignment}.csv"
+        report.write_csv(path, lines)
+        return f"{path}: {len(lines)} lines", left
+
+    return _export(options, write)
 
 
 def _canvas(options):
-    _, asked, rows = _graded(options)
-    lines, left = report.canvas(rows, options.export, options.column, options.match)
-    if not lines:
-        raise ValueError(f"no id of the roster is in the column {options.match!r}; try --match")
-    path = Path(options.out) / f"canvas-{asked.assignment}.csv"
-    report.write_csv(path, lines)
-    missing = f"\nnot in Canvas's export: {', '.join(left[:20])}" if left else ""
-    return f"{path}: {len(lines)} lines{missing}"
+    return _fill(options, "canvas")
+
+
+def _moodle(options):
+    return _fill(options, "moodle")
 
 
 def _gradescope(options):
-    students, asked, rows = _graded(options)
-    records = state.load(options.out, asked.assignment, students)
-    lines, results, without = report.gradescope(rows, records, students, asked)
-    table = Path(options.out) / f"gradescope-{asked.assignment}.csv"
-    report.write_csv(table, lines)
-    archive = table.with_suffix(".zip")
-    report.write_autograder(archive, results)
-    missing = f"\nno e-mail on the roster: {', '.join(without[:20])}" if without else ""
-    return f"{table}: {len(lines)} lines\n{archive}: an autograder for {len(results)}{missing}"
+    def write(course, state, table, points):
+        lines, results = report.gradescope(table, course, state, points)
+        path = course.out / f"gradescope-{course.assignment}.csv"
+        report.write_csv(path, lines)
+        archive = path.with_suffix(".zip")
+        report.write_autograder(archive, results)
+        without = {s.id: "no e-mail" for s in course.students if not s.fields.get("email")}
+        text = f"{path}: {len(lines)} lines\n{archive}: an autograder for {len(results)}"
+        return text, {own: why for own, why in without.items() if own in points}
+
+    return _export(options, write)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,17 @@ A record is a dict of JSON values with a `kind`:
 Numbers that are not finite are the strings ``nan``, ``inf`` and ``-inf``.
 """
 
+import builtins
 import copy
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from coursework import expressions
-
 MOST_NUMBERS = 10_000  # in one array
+LONGEST = 4000  # characters of a formula
 DEEPEST = 8  # lists inside one another
 
 
@@ -67,51 +66,59 @@ class Function:
 # Encoding, in the student's kernel
 
 
-def encode(kind, part, answer):
-    """Return the record of an answer to a part; never raises but for an interrupt."""
+def encode(answer, calls=None):
+    """Return the record of an answer; never raises but for an interrupt.
+
+    Parameters
+    ----------
+    answer : object
+    calls : list of tuple, optional
+        Arguments to call the answer with, where a function is asked for.
+    """
     try:
-        if isinstance(kind, Function) and callable(answer):
-            return {"kind": "calls", "results": [_called(answer, p) for p in kind.probes(part)]}
-        if isinstance(kind, Expression):
-            return _expression(answer)
+        if calls is not None and callable(answer):
+            if _is_stub(answer):
+                return {"kind": "none"}
+            return {"kind": "calls", "results": [_called(answer, given) for given in calls]}
         return _plain(answer)
     except Exception as error:
         return {"kind": "error", "type": type(error).__name__}
 
 
-def _called(function, probe):
+def _is_stub(function):
+    """Tell whether nothing but a docstring stands in a function."""
+    code, empty = getattr(function, "__code__", None), (lambda: None).__code__
+    if code is None or len(code.co_code) != len(empty.co_code):
+        return False
+    return all(constant in (None, function.__doc__) for constant in code.co_consts)
+
+
+def _called(function, arguments):
     try:
-        result = function(*copy.deepcopy(probe.arguments))
+        result = function(*copy.deepcopy(arguments))
         return {"kind": "nothing"} if result is None else _plain(result)
     except (Exception, SystemExit) as error:
         return {"kind": "error", "type": type(error).__name__}
 
 
-def _expression(answer):
-    if answer is None:
-        return {"kind": "none"}
-    if isinstance(answer, str):
-        return {"kind": "expression", "text": answer[: expressions.LONGEST + 1]}
-    # sympy's own types are not imported here: what it prints is all that is read.
-    if isinstance(answer, numbers.Number) or hasattr(answer, "free_symbols"):
-        return {"kind": "expression", "text": str(answer)[: expressions.LONGEST + 1]}
-    return _other(answer)
-
-
 def _plain(answer):
     if answer is None:
         return {"kind": "none"}
-    if isinstance(answer, (bool, np.bool_, str, bytes, dict, set)):
+    if isinstance(answer, str):
+        return {"kind": "expression", "text": answer[: LONGEST + 1]}
+    if isinstance(answer, (bool, np.bool_, bytes, dict, set)):
         return _other(answer)
     if isinstance(answer, (list, tuple)):
         answer = _nested(answer)
     if not isinstance(answer, np.ndarray):
-        # Numbers of every make, sympy's and numpy's among them.
-        if callable(answer) or isinstance(answer, complex):
+        if isinstance(answer, complex):
             return _other(answer)
-        try:
+        try:  # numbers of every make, sympy's and numpy's among them
             return {"kind": "number", "value": _safe(float(answer))}
         except (TypeError, ValueError, OverflowError):
+            # sympy's own types are not imported here: what it prints is all that is read.
+            if hasattr(answer, "free_symbols") and not isinstance(answer, type):
+                return {"kind": "expression", "text": str(answer)[: LONGEST + 1]}
             return _other(answer)
     if answer.size > MOST_NUMBERS:
         return {"kind": "other", "type": f"array of {answer.size} numbers"}
@@ -120,11 +127,8 @@ def _plain(answer):
     values = answer.astype(float)
     if values.ndim == 0:
         return {"kind": "number", "value": _safe(float(values))}
-    return {
-        "kind": "array",
-        "shape": list(values.shape),
-        "values": [_safe(float(x)) for x in values.ravel()],
-    }
+    flat = [_safe(float(x)) for x in values.ravel()]
+    return {"kind": "array", "shape": list(values.shape), "values": flat}
 
 
 def _nested(answer):
@@ -140,7 +144,8 @@ def _safe(value):
 
 
 def _other(answer):
-    return {"kind": "other", "type": type(answer).__name__}
+    kind = "function" if callable(answer) and not isinstance(answer, type) else ""
+    return {"kind": "other", "type": kind or type(answer).__name__}
 
 
 # Reading back, where nothing is believed
@@ -174,18 +179,8 @@ def decode(kind, part, record):
 
 
 def is_empty(record):
-    """Tell whether a record says that there is no answer yet: nothing, or only nothing."""
-    if not isinstance(record, dict):
-        return False
-    if record.get("kind") == "none":
-        return True
-    results = record.get("results")
-    return (
-        record.get("kind") == "calls"
-        and isinstance(results, list)
-        and bool(results)
-        and all(isinstance(result, dict) and result.get("kind") == "nothing" for result in results)
-    )
+    """Tell whether a record says that there is no answer yet."""
+    return isinstance(record, dict) and record.get("kind") == "none"
 
 
 def _float(value):
@@ -199,11 +194,14 @@ def _float(value):
 
 
 def _number(record):
-    if record.get("kind") == "array" and record.get("shape") in ([1], [1, 1]):
+    kind, shape = record.get("kind"), record.get("shape")
+    if kind == "array" and shape in ([1], [1, 1]):
         values = record.get("values")
         record = {"kind": "number", "value": values[0] if isinstance(values, list) else None}
-    if record.get("kind") != "number":
-        raise AnswerError(f"one number is asked for, and yours is {_described(record)}")
+    elif kind != "number":
+        hint = ": a number is written without quotes and symbols" * (kind == "expression")
+        hint += ": the decimal sign is a point, as in 3.14" * (shape == [2])
+        raise _refused("one number", record, hint)
     value = _float(record.get("value"))
     if not math.isfinite(value):
         raise AnswerError("your number is not finite (NaN or infinite)")
@@ -214,10 +212,7 @@ def _array(record, shape):
     if record.get("kind") == "number" and shape == ():
         return np.array(_number(record))
     if record.get("kind") != "array":
-        raise AnswerError(
-            f"an array of shape {_shape_text(shape)} is asked for, and yours is "
-            f"{_described(record)}"
-        )
+        raise _refused(f"an array of shape {_shape_text(shape)}", record)
     got, values = record.get("shape"), record.get("values")
     if not isinstance(got, list) or not isinstance(values, list) or len(got) > DEEPEST:
         raise AnswerError("your answer cannot be read")
@@ -226,10 +221,8 @@ def _array(record, shape):
     ):
         raise AnswerError("your answer cannot be read")
     if tuple(got) != shape or len(values) != math.prod(shape):
-        raise AnswerError(
-            f"an array of shape {_shape_text(shape)} is asked for, and yours has the shape "
-            f"{_shape_text(got)}"
-        )
+        asked = f"an array of shape {_shape_text(shape)} is asked for"
+        raise AnswerError(f"{asked}, and yours has the shape {_shape_text(got)}")
     array = np.array([_float(value) for value in values]).reshape(shape)
     if not np.all(np.isfinite(array)):
         raise AnswerError("your array has entries that are NaN or infinite")
@@ -237,10 +230,12 @@ def _array(record, shape):
 
 
 def _formula(record, names):
+    from coursework import expressions  # not in the sandbox
+
     if record.get("kind") == "number":
         record = {"kind": "expression", "text": repr(_number(record))}
     if record.get("kind") != "expression":
-        raise AnswerError(f"a sympy expression is asked for, and yours is {_described(record)}")
+        raise _refused("a formula (a sympy expression)", record)
     try:
         return expressions.parse(record.get("text"), names)
     except expressions.ExpressionError as error:
@@ -249,7 +244,8 @@ def _formula(record, names):
 
 def _results(record, probes):
     if record.get("kind") != "calls":
-        raise AnswerError(f"a function is asked for, and yours is {_described(record)}")
+        hint = ": give the function itself, without calling it"
+        raise _refused("a function", record, hint if record.get("kind") != "other" else "")
     results = record.get("results")
     if not isinstance(results, list) or len(results) != len(probes):
         raise AnswerError("your answer cannot be read")
@@ -264,7 +260,7 @@ def _result(record):
         case "error":
             return f"raises {_name(record)}"
         case "none" | "nothing":
-            return "returns None"
+            return "returns None (does it end with return, not with print?)"
         case "number":
             value = _float(record.get("value"))
             return np.array(value) if math.isfinite(value) else "returns no finite number"
@@ -279,25 +275,37 @@ def _result(record):
     return f"returns {_described(record)}"
 
 
+def _refused(asked, record, hint=""):
+    """Return the error for an answer of another kind, with what may have been meant."""
+    return AnswerError(f"{asked} is asked for, and yours is {_described(record)}{hint}")
+
+
+KINDS = {"none": "None", "number": "one number", "array": "an array", "calls": "a function"}
+KINDS |= {"expression": "a formula or text"}
+TYPES = {
+    "bool": "a truth value, True or False (is one = meant where there are two?)",
+    "set": "a set: leave out the braces { }",
+    "dict": "a dictionary: leave out the braces { }",
+    "complex": "a complex number: take its real part",
+    "function": "a function: give what it returns",
+}
+
+
 def _described(record):
-    match record.get("kind"):
-        case "none":
-            return "None"
-        case "number":
-            return "one number"
-        case "array":
-            return "an array"
-        case "expression":
-            return "a formula"
-        case "calls":
-            return "a function"
-    return f"of the type {_name(record)}"
+    name, kind = _name(record), record.get("kind")
+    known = KINDS.get(kind) if isinstance(kind, str) else None
+    return known or TYPES.get(name, f"of the type {name}")
 
 
 def _name(record):
-    """Return the name of a type from a record, or words for it if it is no plain name."""
+    """Return the name of a type from a record, or words for it if it is no plain name.
+
+    Of exceptions only Python's own (and numpy's one) are named: a student's could say anything.
+    """
     name = record.get("type")
     plain = isinstance(name, str) and len(name) <= 40 and name.replace(" ", "").isalnum()
+    known = plain and (hasattr(builtins, name) or name == "LinAlgError")
+    plain = plain and (record.get("kind") != "error" or known)
     return name if plain and name.isascii() else "unknown"
 
 

@@ -20,9 +20,10 @@ def entry_data(rng):
     return {"a": float(rounded(rng.uniform(0.6, 3.0))), "b": float(rounded(rng.uniform(0.6, 3.0)))}
 
 
-def entry_compare(part, function):
+def entry_compare(part, function, rng):
     a, b = part.a, part.b
-    c = np.sqrt(a * b) * np.array([0.3, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 3.0])
+    # On both sides of the change at c² = ab.
+    c = np.sqrt(a * b) * np.exp(np.outer([-1, 1], rng.uniform(0.1, 3.0, 8)).ravel())
 
     def nuclear(x, c):
         return np.linalg.svd(np.array([[x, a], [b, c]]), compute_uv=False).sum()

@@ -16,6 +16,21 @@ def close(got, right, tolerance):
     return bool(np.abs(got - right).max() <= tolerance * np.abs(right).max() + 1e-300)
 
 
+def close_at_each(got, right, tolerance, floor):
+    """Tell whether values at points agree with the right ones, each for its own size.
+
+    A curve that only runs near the right one fails where the right one is small; what is below
+    `floor` times the largest value is compared with that.
+    """
+    got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
+    return got.shape == right.shape and bool(
+        np.all(
+            np.abs(got - right)
+            <= tolerance * np.maximum(np.abs(right), floor * np.abs(right).max()) + 1e-300
+        )
+    )
+
+
 def size_of_error(got, right):
     """Return words for how far `got` is from `right`: one digit, no more."""
     got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
@@ -84,7 +99,7 @@ def amount(got, right):
     return f"is {size_of_error(got, right)}"
 
 
-def formula(function, points, right, what, tolerance=1e-6, slips=()):
+def formula(function, points, right, what, tolerance=1e-6, slips=(), floor=1e-4):
     """Compare a formula at points with the right values.
 
     Parameters
@@ -96,18 +111,20 @@ def formula(function, points, right, what, tolerance=1e-6, slips=()):
     right : array
         The right values there.
     slips : sequence of (values, hint)
+    floor : float
+        See `close_at_each`.
     """
     got = function(*points)
     undefined = ~np.isfinite(got)
     if undefined.any():
         at = ", ".join(f"{np.ravel(p)[undefined.argmax()]:.3g}" for p in points)
         return f"{what} has no real, finite value at ({at})"
-    if close(got, right, tolerance):
+    if close_at_each(got, right, tolerance, floor):
         return None
     words = _recognised(got, right, tolerance, slips)
     if words is not None:
         return f"{what} {words}"
-    worst = np.abs(got - right).argmax()
+    worst = (np.abs(got - right) / (np.abs(right) + floor * np.abs(right).max())).argmax()
     at = ", ".join(f"{np.ravel(p)[worst]:.3g}" for p in points)
     return f"{what} is {size_of_error(np.ravel(got)[worst], np.ravel(right)[worst])} at ({at})"
 

@@ -22,14 +22,13 @@ def decay_data(rng):
     }
 
 
-def decay_compare(part, function):
-    rng = np.random.default_rng(2)
+def decay_compare(part, function, rng):
     Y, U0, V0 = (
         rng.standard_normal((2, 3)),
         rng.standard_normal((2, 2)),
         rng.standard_normal((3, 2)),
     )
-    times = np.linspace(0.2, 2.5, 7)
+    times = np.sort(rng.uniform(0.05, 9, 12)) / (2 * part.speed * part.decay)
 
     def gradient(state):
         U, V = state
@@ -64,9 +63,9 @@ def mode_data(rng):
     }
 
 
-def mode_compare(part, function):
+def mode_compare(part, function, rng):
     y, start = part.y, part.start
-    times = np.linspace(0.1, 8, 9) / y
+    times = np.sort(rng.uniform(0.02, 10, 16)) / y
 
     def weights(scale):
         """Return the product of two equal weights; `scale` stands before the squared error."""

@@ -1,4 +1,8 @@
-"""A student's own task, the check of an answer, and the judge behind both."""
+"""A student's own task, the check of an answer, and the judge behind both.
+
+While a class is graded, the sandbox holds this module and `answers` only: tasks come in as data,
+answers go out as data (see `coursework.grading.work`), and the judge stays outside.
+"""
 
 import builtins
 import copy
@@ -6,11 +10,13 @@ import hashlib
 import importlib
 import json
 import os
+import pickle
 import sys
 import types
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +30,7 @@ TERM = ""  # any word here gives every student new numbers: one for each year
 HIDDEN = "hidden-"  # ids of instances that only the grading uses begin with this
 
 _enrolled = READER
+_recorded = {}  # while a class is graded: part → the function that was the answer
 
 
 class Verdict(NamedTuple):
@@ -46,7 +53,8 @@ class Part:
     data : callable
         Takes a random generator and returns a dict: what `task` puts into its namespace.
     compare : callable
-        Takes the task and the answer; returns None if it is right, else a message.
+        Takes the task, the answer, and for a formula a generator that draws the points to compare
+        at; returns None if it is right, else a message.
     """
 
     title: str
@@ -105,11 +113,9 @@ def task(assignment, part, student=None):
         If there is no such assignment or part.
     """
     _restore_builtins(sys._getframe(1).f_globals)
-    student = normalise(_enrolled if student is None else student)
-    # While a class is graded the roster's word counts, not the notebook's.
-    if "OVERPARAM_STUDENT" in os.environ and not student.startswith(HIDDEN):
-        student = normalise(os.environ["OVERPARAM_STUDENT"])
-    return _task(assignment, str(part), student)
+    if "OVERPARAM_TASKS" in os.environ:  # the roster's word counts, not the notebook's
+        return _given(assignment, part)[0]
+    return _task(assignment, str(part), normalise(_enrolled if student is None else student))
 
 
 def _restore_builtins(names):
@@ -120,11 +126,18 @@ def _restore_builtins(names):
                 names.pop(name, None)
 
 
+def _given(assignment, part):
+    """Return, while a class is graded, the task and the arguments to call a function with."""
+    return pickle.loads(Path(os.environ["OVERPARAM_TASKS"]).read_bytes())[assignment, str(part)]
+
+
+def _generator(*words):
+    text = json.dumps(words)
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
 def _task(assignment, part, student):
-    definition = _part(assignment, part)
-    text = json.dumps([assignment, part, student + TERM])
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
-    data = definition.data(np.random.default_rng(seed))
+    data = _part(assignment, part).data(_generator(assignment, part, student + TERM))
     return types.SimpleNamespace(assignment=assignment, part=part, student=student, **data)
 
 
@@ -148,17 +161,25 @@ def parts(assignment):
     return {name: (part.title, part.points) for name, part in _definitions(assignment).items()}
 
 
+def asked(assignment, part, student):
+    """Return a student's task, and the arguments that a function is called with (None for none).
+
+    This is all that the sandbox is told of a part.
+    """
+    own, kind = _task(assignment, part, normalise(student)), _part(assignment, part).kind
+    is_function = isinstance(kind, answers.Function)
+    return own, [probe.arguments for probe in kind.probes(own)] if is_function else None
+
+
 def encode(part, answer):
     """Return an answer to the task `part` as plain data (see `coursework.answers`)."""
-    return answers.encode(_part(part.assignment, part.part).kind, _fresh(part), answer)
+    if "OVERPARAM_TASKS" in os.environ:
+        return answers.encode(answer, _given(part.assignment, part.part)[1])
+    # Asked anew: the task is as it was made, whatever was done to its data since.
+    return answers.encode(answer, asked(part.assignment, part.part, part.student)[1])
 
 
-def _fresh(part):
-    """Return the task as it was made, whatever was done to its data since."""
-    return _task(part.assignment, part.part, part.student)
-
-
-def judge(assignment, part, student, record):
+def judge(assignment, part, student, record, seed=""):
     """Judge the record of an answer.
 
     Never raises, runs nothing that the record says, and depends on nothing but its arguments.
@@ -168,6 +189,8 @@ def judge(assignment, part, student, record):
     assignment, part, student : str
     record : JSON value
         From `encode`, or whatever else came instead.
+    seed : str
+        Decides, with the student, at which points a formula is compared.
 
     Returns
     -------
@@ -183,7 +206,10 @@ def judge(assignment, part, student, record):
     try:
         # Whatever a strange answer leads to in the comparison is its own fault.
         with np.errstate(all="ignore"):
-            message = definition.compare(own, answers.decode(definition.kind, own, record))
+            given = [own, answers.decode(definition.kind, own, record)]
+            if isinstance(definition.kind, answers.Expression):
+                given.append(_generator("points", assignment, part, own.student, seed))
+            message = definition.compare(*given)
     except answers.AnswerError as error:
         message = str(error)
     except Exception:
@@ -204,23 +230,35 @@ def check(part, answer):
     except Exception:
         _tell(0.0, "Not checked: part is not what the cell above made. Run that cell again.")
         return
-    if "OVERPARAM_GRADING" in os.environ:
-        _show(*where, record)
+    if "OVERPARAM_TASKS" in os.environ:
+        _recorded[where[:2]] = answer
+        _show({"assignment": where[0], "part": where[1], "record": record})
         return
     verdict = judge(*where, record)
     _tell(verdict.fraction, f"Part {part.part}: {verdict.message}")
 
 
 def _tell(fraction, text):
-    """Print a verdict; raise it where stock nbgrader waits for an exception."""
-    grading = "OVERPARAM_GRADING" in os.environ
-    if "NBGRADER_EXECUTION" in os.environ and not grading and fraction < 1:
-        raise AssertionError(text)
-    print(text)
+    """Print a verdict; as an error where stock nbgrader (Validate, autograde) looks for one."""
+    wrong = "NBGRADER_EXECUTION" in os.environ and fraction < 1
+    print(text, file=sys.stderr if wrong else sys.stdout)
 
 
-def _show(assignment, part, student, record):
+def record_hidden(asked):
+    """Display the records of the recorded functions at other arguments: the last thing to run.
+
+    Parameters
+    ----------
+    asked : list
+        Of (assignment, part, list of argument lists).
+    """
+    for assignment, part, instances in asked:
+        answer = _recorded.get((assignment, part))
+        records = [answers.encode(answer, calls) for calls in instances]
+        _show({"assignment": assignment, "part": part, "hidden": records})
+
+
+def _show(data):
     from IPython.display import display
 
-    data = {"assignment": assignment, "part": part, "student": student, "record": record}
     display({MIME: copy.deepcopy(data), "text/plain": "recorded"}, raw=True)

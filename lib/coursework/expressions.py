@@ -6,59 +6,55 @@ whole numbers of unlimited size.
 """
 
 import ast
+import re
 import warnings
 
 import numpy as np
 from scipy.special import erf
 
-LONGEST = 4000  # characters
+from coursework.answers import LONGEST
+
+MOST_DECIMALS = 12  # numbers that are no small fractions; a fitted curve has more
 DEEPEST = 120  # operations inside one another
 
-FUNCTIONS = {
-    "exp": np.exp,
-    "log": np.log,
-    "ln": np.log,
-    "sqrt": np.sqrt,
-    "cbrt": np.cbrt,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "atan2": np.arctan2,
-    "sinh": np.sinh,
-    "cosh": np.cosh,
-    "tanh": np.tanh,
-    "sech": lambda x: 1 / np.cosh(x),
-    "csch": lambda x: 1 / np.sinh(x),
-    "coth": lambda x: 1 / np.tanh(x),
-    "asinh": np.arcsinh,
-    "acosh": np.arccosh,
-    "atanh": np.arctanh,
-    "erf": erf,
-    "sign": np.sign,
-    "abs": np.abs,
-    "Abs": np.abs,
-}
+CIRCULAR = ("sin", "cos", "tan", "sinh", "cosh", "tanh")
+PLAIN = (*CIRCULAR, "exp", "log", "sqrt", "cbrt", "sign", "abs")
+FUNCTIONS = {name: getattr(np, name) for name in PLAIN}
+FUNCTIONS |= {f"a{name}": getattr(np, f"arc{name}") for name in CIRCULAR}
+FUNCTIONS |= {"ln": np.log, "Abs": np.abs, "erf": erf, "atan2": np.arctan2}
+FUNCTIONS["sech"] = lambda x: 1 / np.cosh(x)
+FUNCTIONS["csch"] = lambda x: 1 / np.sinh(x)
+FUNCTIONS["coth"] = lambda x: 1 / np.tanh(x)
 # These take any number of arguments.
 REDUCTIONS = {"Min": np.minimum, "Max": np.maximum, "min": np.minimum, "max": np.maximum}
 CONSTANTS = {"pi": np.pi, "E": np.e}
-OPERATIONS = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
-    ast.Pow: np.power,
-}
+OPERATIONS = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}
+OPERATIONS |= {ast.Div: np.divide, ast.Pow: np.power}
 SIGNS = {ast.USub: np.negative, ast.UAdd: np.positive}
-RELATIONS = {
-    ast.Lt: np.less,
-    ast.LtE: np.less_equal,
-    ast.Gt: np.greater,
-    ast.GtE: np.greater_equal,
-}
+RELATIONS = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater}
+RELATIONS[ast.GtE] = np.greater_equal
 CONNECTIVES = {ast.BitAnd: np.logical_and, ast.BitOr: np.logical_or}
+
+
+# Slips of form, in a text that cannot be read otherwise, and what to write instead.
+SLIPS = (
+    (r"\\[A-Za-z]|\{", "this looks like LaTeX: write Python, as in exp(-2*t)/(1 + y**2)"),
+    (r"\^", "powers are written with **, as in u**2"),
+    (r"[²³⁴]", "powers are written with **, as in u**2"),
+    (r"[×·⋅∙]", "the multiplication is written *"),
+    (r"[−–]", "the minus sign is written -"),
+    (r"√", "a root is written sqrt(x)"),
+    (r"\|", "an absolute value is written Abs(x)"),
+    (r"[≤≥]", "write <= and >="),
+    (r"!|\d\s*%", "factorials and percent are not read"),
+    (r"(?<![<>=!])=", "your answer is an equation: give its right-hand side only"),
+    (r"\d,\d", "the decimal sign is a point, as in 3.14"),
+    (
+        r"[\d)]\s*[A-Za-z(]|[a-z]\s+[\w(]",
+        "write the multiplication * and all parentheses",
+    ),
+    (r"^[^()]*(\([^()]*\)[^()]*)*[()]", "look at the parentheses"),
+)
 
 
 class ExpressionError(ValueError):
@@ -92,12 +88,23 @@ def parse(text, names):
         raise ExpressionError(
             f"your formula has {len(text)} characters and at most {LONGEST} are read: simplify it"
         )
+    text = text.strip().strip("$")
     try:
+        if re.search(r"\^|\\", text):
+            raise SyntaxError
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text.strip(), mode="eval").body
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ExpressionError("your answer cannot be read as a formula") from None
+        hints = [f": {hint}" for pattern, hint in SLIPS if re.search(pattern, text)]
+        words = f"your answer cannot be read as a formula{hints[0] if hints else ''}"
+        raise ExpressionError(words) from None
+    decimals = sum(map(_is_decimal, ast.walk(tree)))
+    if decimals > MOST_DECIMALS:
+        raise ExpressionError(
+            f"your formula holds {decimals} numbers with many decimals, as a fitted curve does; a "
+            f"formula is asked for, and at most {MOST_DECIMALS} are read"
+        )
     operation = _read(tree, tuple(names), DEEPEST)
 
     def function(*values):
@@ -110,6 +117,13 @@ def parse(text, names):
         return np.broadcast_to(np.asarray(result, dtype=float), shape)
 
     return function
+
+
+def _is_decimal(node):
+    value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) > 10**6
+    return isinstance(value, float) and round(value, 3) != value
 
 
 def _read(node, names, depth):
@@ -134,6 +148,14 @@ def _read(node, names, depth):
             return _apply(OPERATIONS[type(op)], [left, right], names, depth)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             return _call(name, arguments, names, depth)
+        case ast.Tuple():
+            raise ExpressionError("the decimal sign is a point, as in 3.14")
+        case ast.Call(func=ast.Constant() | ast.BinOp()):
+            raise ExpressionError("write the multiplication *, as in 2*(u + v)")
+        case ast.Compare():
+            raise ExpressionError("your answer is an equation: give its right-hand side only")
+        case ast.BinOp(op=ast.BitOr()):
+            raise ExpressionError("an absolute value is written Abs(x)")
     raise ExpressionError(
         "your answer is not a formula made of numbers, symbols, + - * / ** and known functions"
     )
@@ -148,6 +170,8 @@ def _name(name, names):
         raise ExpressionError("your formula holds the imaginary unit I; only real ones are read")
     if name in ("zoo", "oo", "nan"):
         raise ExpressionError("your formula divides by zero: it has no finite value")
+    if name == "e":
+        raise ExpressionError("the exponential is written exp(x), not e**x")
     allowed = ", ".join(names) or "none"
     raise ExpressionError(f"your formula holds the symbol {_short(name)}; it may hold: {allowed}")
 
@@ -167,6 +191,8 @@ def _call(name, arguments, names, depth):
             return result
 
         return reduction
+    if name in names:
+        raise ExpressionError(f"write the multiplication *, as in {name}*(…)")
     if name not in FUNCTIONS:
         raise ExpressionError(f"your formula holds the function {_short(name)}, not known here")
     function = FUNCTIONS[name]

@@ -24,9 +24,9 @@ def tangent_data(rng):
     return {"activation": str(rng.choice(list(ACTIVATIONS))), "a": a, "b": b, "c": c}
 
 
-def tangent_compare(part, function):
+def tangent_compare(part, function, rng):
     phi, slope = ACTIVATIONS[part.activation]
-    x, z = np.random.default_rng(3).uniform(-1.5, 1.5, (2, 10))
+    x, z = rng.uniform(-2.5, 2.5, (2, 16))
     weights = np.array([part.a, part.b, part.c])
 
     def model(weights, x):

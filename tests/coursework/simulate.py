@@ -158,6 +158,13 @@ def _symlink(nb, place, folder):
 
 
 def _huge(nb, place, folder):
+    path = folder / f"{folder.name}.ipynb"
+    path.write_text(json.dumps(nb), encoding="utf-8")
+    os.truncate(path, 65 << 20)  # a hole, which takes no room
+    return True
+
+
+def _pictures(nb, place, folder):
     nb["metadata"]["padding"] = "x" * (11 << 20)
 
 
@@ -232,7 +239,7 @@ from coursework import engine, answers
 for module in (course, engine):
     module.judge = lambda *a, **k: engine.Verdict(1.0, "right.")
     module.check = lambda *a, **k: print("Part: right.")
-engine.os.environ.pop("OVERPARAM_GRADING", None)
+engine.os.environ.pop("OVERPARAM_TASKS", None)
 check = course.check
 """
 FORGED = """
@@ -333,19 +340,20 @@ BREAKAGES = {
     "list": Breakage(_write(b"[1, 2, 3]"), "rejected", "all", "no notebook", True),
     "nested": Breakage(_write(b"[" * 10**6), "rejected", "all", "nests too deeply", True),
     "symlink": Breakage(_symlink, "rejected", "all", "symbolic link", True),
-    "huge": Breakage(_huge, "rejected", "all", "11 MB", True),
+    "huge": Breakage(_huge, "rejected", "all", "65 MB", True),
+    "pictures": Breakage(_pictures),
     "long": Breakage(_long, "rejected", "all", "characters", True),
     "folder": Breakage(_folder, "rejected", "all", "folder", True),
     "pipe": Breakage(_pipe, "rejected", "all", "pipe", True),
     "renamed": Breakage(_renamed),
-    "two files": Breakage(_two_files, words="was taken among"),
+    "two files": Breakage(_two_files),
     "old format": Breakage(_old_format, words="was converted"),
     # cells
     "repeated": Breakage(_repeated, words="repeated cells"),
     "deleted checks": Breakage(_deleted_checks, words="deleted locked cells"),
     "edited checks": Breakage(_edited_checks, lost="part", words="edited locked cells"),
-    "deleted answer": Breakage(_deleted_answer, lost="part", words="missing answer"),
-    "answer as text": Breakage(_answer_as_text, lost="part", words="turned into text"),
+    "deleted answer": Breakage(_deleted_answer, lost="part", words="missing answer", human=True),
+    "answer as text": Breakage(_answer_as_text, lost="part", words="turned into text", human=True),
     "wrong kernel": Breakage(_wrong_kernel, words="kernel 'ir'"),
     "metadata": Breakage(_hostile_metadata),
     "html": Breakage(_html),
@@ -418,7 +426,7 @@ def make_class(folder, source, release, students, kinds, targets):
     dict
         Student → Expected.
     """
-    auto = [graded for graded in source.graded if graded.asked is not None]
+    auto = [graded for graded in source.graded if not graded.by_person]
     hit = auto[0]
     answer = hit.grade_id.removesuffix("-check")
     stub = next(c.source for c in release.cells if grade_id(c) == answer)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import pickle
 import time
 
 import numpy as np
@@ -21,7 +22,7 @@ KINDS = [("warmup", "1"), ("warmup", "2"), ("warmup", "3"), ("convergence", "4")
 
 @pytest.fixture(autouse=True)
 def outside_of_any_grading(monkeypatch):
-    for name in ("OVERPARAM_STUDENT", "OVERPARAM_GRADING", "NBGRADER_EXECUTION"):
+    for name in ("OVERPARAM_TASKS", "NBGRADER_EXECUTION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(engine, "_enrolled", engine.READER)
 
@@ -59,12 +60,19 @@ def test_every_text_is_an_id(student):
     assert course.task("kernel", "1", student).student == course.normalise(student)
 
 
-def test_the_roster_replaces_the_id_but_for_hidden_instances(monkeypatch):
-    hidden = data(course.task("warmup", "2", "hidden-1"))
-    monkeypatch.setenv("OVERPARAM_STUDENT", "Ada")
-    assert course.task("warmup", "2", "bob").student == "ada"
-    assert course.task("warmup", "2").student == "ada"
-    assert data(course.task("warmup", "2", "hidden-1")) == hidden
+def hand_over(monkeypatch, tmp_path, student, *parts):
+    """Do what the grading does before a notebook runs: tasks come as data."""
+    tasks = {("warmup", part): engine.asked("warmup", part, student) for part in parts}
+    (tmp_path / "tasks").write_bytes(pickle.dumps(tasks))
+    monkeypatch.setenv("OVERPARAM_TASKS", str(tmp_path / "tasks"))
+
+
+def test_while_a_class_is_graded_the_task_is_the_rosters(monkeypatch, tmp_path):
+    own = data(course.task("warmup", "2", "ada"))
+    hand_over(monkeypatch, tmp_path, "Ada", "2")
+    for student in ("bob", None, "hidden-1"):
+        assert course.task("warmup", "2", student).student == "ada"
+        assert data(course.task("warmup", "2", student)) == own
 
 
 @pytest.mark.parametrize("student", ["hidden-1", 7, None, "", "  "])
@@ -217,11 +225,12 @@ def raise_(error):
         (lambda *a: raise_(KeyError("secret")), "raises KeyError"),
         (lambda *a: raise_(SystemExit(3)), "raises SystemExit"),
         (lambda *a: raise_(type("<b>odd</b>", (Exception,), {})()), "raises unknown"),
-        (lambda *a: "text", "returns of the type str"),
+        (lambda *a: "text", "returns a formula or text"),
         (lambda *a: np.nan, "returns no finite number"),
         (lambda *a: 1 / 0, "raises ZeroDivisionError"),
         (lambda *a: None if a[0] == 0.5 else 1.0, "returns"),
         (lambda: 1.0, "raises TypeError"),
+        (lambda *a: print(), "does it end with return"),
         (lambda *a: np.ones((2, 2)), "shape (2, 2)"),
     ],
 )
@@ -320,36 +329,61 @@ def test_the_judge_knows_no_other_assignment(assignment):
     assert course.judge("warmup", assignment, "x", {"kind": "none"}).fraction == 0
 
 
-def test_stock_nbgrader_sees_an_exception_unless_right(monkeypatch, capsys):
+def test_stock_nbgrader_sees_an_error_unless_right_and_no_traceback(monkeypatch, capsys):
     own = course.task("kernel", "3", "x")
     J = np.hstack([2 * own.X * own.w0, -2 * own.X * own.w0])
     right = np.linalg.norm(np.linalg.pinv(J) @ own.y)
-    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    monkeypatch.setenv("NBGRADER_EXECUTION", "validate")
     course.check(own, right)
-    with pytest.raises(AssertionError, match="2.00 times the correct one"):
-        course.check(own, 2 * right)
-    with pytest.raises(AssertionError, match="no answer yet"):
-        course.check(own, None)
-    with pytest.raises(AssertionError, match="Run that cell again"):
-        course.check(5, right)
+    assert capsys.readouterr() == ("Part 3: right.\n", "")
+    for part, answer, words in ((own, 2 * right, "2.00 times"), (own, None, "no answer yet")):
+        course.check(part, answer)
+        out, err = capsys.readouterr()
+        assert out == "" and words in err and "Traceback" not in err
+    course.check(5, right)
+    assert "Run that cell again" in capsys.readouterr().err
 
 
-def test_while_a_class_is_graded_the_answer_is_displayed_and_not_judged(monkeypatch, capsys):
+def test_stock_nbgraders_validate_gives_our_words_and_no_traceback(tmp_path):
+    import nbformat
+    from nbgrader.validator import Validator
+
+    cells = [("a", "from coursework import check, task\npart = task('warmup', '2', 'x')", {})]
+    meta = {"grade_id": "c", "points": 3, "grade": True, "solution": False, "locked": True}
+    cells.append(
+        ("c", "check(part, 1.0)", {"nbgrader": meta | {"schema_version": 3, "task": False}})
+    )
+    made = [nbformat.v4.new_code_cell(text, id=name, metadata=m) for name, text, m in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=made), tmp_path / "x.ipynb")
+    found = Validator(ignore_checksums=True).validate(str(tmp_path / "x.ipynb"))
+    (failed,) = found["failed"]
+    assert failed["raw_error"].startswith("Part 2: not yet: your rate")
+    assert "Traceback" not in failed["raw_error"]
+
+
+def shown_by(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda d, raw: shown.append((d, raw)))
-    monkeypatch.setenv("OVERPARAM_GRADING", "1")
+    return shown
+
+
+def test_while_a_class_is_graded_the_answer_is_displayed_and_not_judged(
+    monkeypatch, capsys, tmp_path
+):
+    shown = shown_by(monkeypatch)
+    hand_over(monkeypatch, tmp_path, "ada", "2", "3")
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
-    monkeypatch.setenv("OVERPARAM_STUDENT", "ada")
     course.check(course.task("warmup", "2", "bob"), math.pi)
     (bundle, raw), *more = shown
     assert raw and not more and bundle["text/plain"] == "recorded"
-    assert bundle[engine.MIME] == {
-        "assignment": "warmup",
-        "part": "2",
-        "student": "ada",
-        "record": {"kind": "number", "value": math.pi},
-    }
+    record = {"kind": "number", "value": math.pi}
+    assert bundle[engine.MIME] == {"assignment": "warmup", "part": "2", "record": record}
     assert capsys.readouterr().out == ""
+    # A function is kept, and asked with other data at the end.
+    course.check(course.task("warmup", "3"), lambda *given: sum(given))
+    engine.record_hidden([("warmup", "3", [[(1, 2, 3, 4)], [(0, 0, 0, 1), (1, 1, 1, 1)]])])
+    hidden = shown[-1][0][engine.MIME]["hidden"]
+    assert [[r["value"] for r in record["results"]] for record in hidden] == [[10], [1, 4]]
 
 
 @pytest.mark.parametrize("part", [None, 3, "x", object(), np.ones(3)])
@@ -389,3 +423,60 @@ def test_answers_are_read_back_as_they_were():
     ]:
         record = json.loads(json.dumps(answers.encode(kind, None, answer)))
         assert np.array_equal(answers.decode(kind, None, record), np.asarray(answer, dtype=float))
+
+
+# Slips of form: the words for the commonest ones
+
+SLIPS = [
+    ("1", r"\frac{u^2}{2}", "LaTeX"),
+    ("1", "u^2 - v^2", "powers are written with **"),
+    ("1", "u² - v²", "powers are written with **"),
+    ("1", "2u - v", "write the multiplication *"),
+    ("1", "2(u - v)", "write the multiplication *"),
+    ("1", "u(1 + v)", "write the multiplication *"),
+    ("1", "exp 2*u", "all parentheses"),
+    ("1", "(u + v", "look at the parentheses"),
+    ("1", "I = u - v", "right-hand side only"),
+    ("1", "u == v", "right-hand side only"),
+    ("1", "3,5*u", "the decimal sign is a point"),
+    ("1", "|u - v|", "Abs(x)"),
+    ("1", "√u", "sqrt(x)"),
+    ("1", "u − v", "the minus sign is written -"),
+    ("1", "u × v", "the multiplication is written *"),
+    ("1", "e**u", "the exponential is written exp(x)"),
+    ("1", "y*u", "holds the symbol y; it may hold: u, v"),
+    ("1", [1.0, 2.0], "a formula (a sympy expression) is asked for, and yours is an array"),
+    ("1", lambda u, v: u, "a function: give what it returns"),
+    ("2", (3, 14), "the decimal sign is a point"),
+    ("2", "3.14", "a number is written without quotes"),
+    ("2", {3.14}, "leave out the braces"),
+    ("2", 3.14 + 0j, "take its real part"),
+    ("2", True, "a truth value"),
+    ("2", math.nan, "not finite"),
+    ("3", 3.14, "give the function itself, without calling it"),
+    ("3", lambda *a: None if a else 0, "returns None (does it end with return, not with print?)"),
+]
+
+
+@pytest.mark.parametrize(("part", "answer", "words"), SLIPS)
+def test_a_slip_of_form_is_told_with_its_cure(part, answer, words):
+    """C19."""
+    own = course.task("warmup", part, "x")
+    verdict = course.judge("warmup", part, "x", course.encode(own, answer))
+    assert verdict.fraction == 0 and words in verdict.message
+
+
+def test_a_function_as_handed_out_is_no_answer_yet():
+    def time_to(share, y, u0, v0):
+        """Return when the loss is share times what it was at the start."""
+        # YOUR CODE HERE
+
+    own = course.task("warmup", "3", "x")
+    assert course.encode(own, time_to) == {"kind": "none"}
+
+
+def test_many_long_decimals_are_a_fit_and_no_formula():
+    few = " + ".join(f"{k + 0.12345}*u" for k in range(expressions.MOST_DECIMALS))
+    assert expressions.parse(few, ("u",))(1.0) > 0
+    with pytest.raises(expressions.ExpressionError, match="as a fitted curve does"):
+        expressions.parse(few + " + 0.98765*u", ("u",))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import simulate
+import test_assignments
 
-from coursework.grading import report, sandbox
+import coursework as course
+from coursework.grading import gradebook, report, sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "assignments" / "instructor.md").read_text(encoding="utf-8")
@@ -46,57 +49,101 @@ def followed(tmp_path_factory):
         subprocess.run(git(*command), cwd=repository, check=True, capture_output=True)
     screens = []
     for command in COMMANDS:
+        if "coursework update" in command:
+            give_points(repository / "course")
         run = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", command],
             cwd=repository,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=1200,
+            env=os.environ | {"PYTHONPATH": str(repository / "lib")},
         )
         assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
         screens.append(run.stdout)
-    return repository, "".join(screens)
+    return repository, screens
+
+
+def give_points(out):
+    """Do what a person does in the formgrader, where the page says so."""
+    with gradebook.opened(out) as book:
+        for student in ("ann", "bob"):
+            for cell, points in (("warmup-4-text", 3), ("warmup-5", 2.5)):
+                entry = book.nbgrader.find_grade(cell, "warmup", "warmup", student)
+                entry.manual_score, entry.needs_manual_grade = points, False
+        book.db.commit()
 
 
 def test_page_has_commands():
-    assert len(COMMANDS) == 7
-    assert sum("-m coursework" in command for command in COMMANDS) == 4
+    assert len(COMMANDS) == 10
+    assert sum("-m coursework" in command for command in COMMANDS) == 7
 
 
-def test_handout_holds_everything_but_the_private_folder(followed):
+def test_handout_holds_everything_but_solutions(followed):
+    """C11: no region, and no distinctive line of a solution, in any file."""
     repository, _ = followed
     handout = repository.parent / "handout"
     assert not (handout / "book" / "assignments" / "private").exists()
-    assert not [path for path in handout.rglob("*.ipynb") if "SOLUTION" in path.read_text()]
+    lines = [line for name in course.ASSIGNMENTS for line in test_assignments.secrets(name)]
+    looked = 0
+    for path in handout.rglob("*"):
+        if path.suffix in {".ipynb", ".md", ".py", ".yml", ".txt", ".toml"}:
+            text = path.read_text(encoding="utf-8")
+            assert test_assignments.leaks(text, lines) == [], path
+            assert (
+                "BEGIN SOLUTION" not in text
+                or path.parent.name == "_tools"
+                or (path.name in ("instructor.md", "gradebook.py"))
+            ), path
+            looked += 1
+    assert looked > 50
     for name in ("book/assignments/warmup.ipynb", "lib/pyproject.toml", "requirements.txt"):
         assert (handout / name).is_file()
 
 
 def test_class_of_three_gets_its_grades(followed):
-    repository, screen = followed
+    repository, screens = followed
     rows = table(repository / "course" / "grades.csv")
     assert {name: row["status"] for name, row in rows.items()} == {
         "ann": "graded",
         "bob": "graded",
         "cy": "missing",
     }
-    assert [rows[name]["points"] for name in rows] == ["14", "0", "0"]
-    assert rows["ann"]["needs_human"] == "yes"
-    assert "2 graded, 1 missing" in screen and "sandbox:" in screen
+    # Ann in time; Bob first with nothing, then late by a day begun: 10 % of 20 points.
+    assert [rows[name]["points"] for name in rows] == ["19.5", "17.5", "0"]
+    assert (rows["bob"]["late"], rows["ann"]["late"]) == ("-2", "")
+    assert rows["ann"]["needs_human"] == "no" and "late by 9.8 hours" in rows["bob"]["reason"]
+    first, late, again, update = [x for x in screens if "sandbox:" in x]
+    assert "2 graded, 1 missing" in first and "2 graded in" in first
+    assert "1 graded in" in late and "2 graded in" in again
+    assert "nothing was run" in update and "0 of 3 wait" not in first
     for name in rows:
         assert (repository / f"course/feedback/{name}/warmup/warmup.html").is_file()
+    page = (repository / "course/feedback/bob/warmup/warmup.html").read_text()
+    assert "Received: bob.ipynb, handed in 2026-05-0" in page and "SHA-256" in page
 
 
-def test_uploads_hold_the_points(followed):
+def test_what_a_course_has_is_not_committed(followed):
+    """C16."""
+    repository, _ = followed
+    found = subprocess.run(
+        git("status", "--porcelain"), cwd=repository, capture_output=True, text=True
+    )
+    assert found.stdout == ""
+
+
+def test_uploads_hold_what_is_final(followed):
     repository, _ = followed
     lines = table(repository / "course" / "canvas-warmup.csv")
     points = {name.strip(): line["Warm-up (1234)"] for name, line in lines.items()}
-    assert points == {"Points Possible": "20", "A, Ann": "14", "B, Bob": "0", "C, Cy": "0"}
+    assert points == {"Points Possible": "20", "A, Ann": "19.5", "B, Bob": "17.5"}
+    text = (repository / "course" / "moodle-warmup.csv").read_text()
+    assert "Participant 1,Ann,ann@example.edu,Submitted,19.5,20" in text
     lines = table(repository / "course" / "gradescope-warmup.csv")
     assert {name: line["warmup"] for name, line in lines.items()} == {
-        "ann": "14",
-        "bob": "0",
-        "cy": "0",
+        "ann": "19.5",
+        "bob": "17.5",
+        "cy": "",
     }
     with zipfile.ZipFile(repository / "course" / "gradescope-warmup.zip") as archive:
         assert {"run_autograder", "setup.sh"} <= set(archive.namelist())

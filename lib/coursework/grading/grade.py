@@ -1,42 +1,17 @@
-"""Grading a class: from a folder of submissions to grades, feedback and a list for humans."""
+"""Grading a class: from a folder of submissions to grades, feedback and a list for people.
 
-import contextlib
+What is handed in is received first (copied, with its time), and graded from there: so it does not
+matter which files are graded, in which order, or how often. Grades change only when somebody is
+graded again or a person changes them, and each change is a line in the log.
+"""
+
 import datetime
-import itertools
-import logging
-import os
-import sys
+import shutil
 import time
-import warnings
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from pathlib import Path
-from queue import SimpleQueue
-from typing import NamedTuple
-from unittest import mock
 
-from coursework.grading import (
-    execute,
-    intake,
-    judging,
-    outputs,
-    page,
-    rebuild,
-    report,
-    roster,
-    sandbox,
-    source,
-    state,
-)
-
-
-class Course(NamedTuple):
-    """The folder that is graded into, the assignment's source and release, and who is enrolled."""
-
-    out: Path
-    source: source.Source
-    release: dict
-    students: list
-    log: Path
+from coursework import normalise
+from coursework.grading import course as folder
+from coursework.grading import intake, outputs, rebuild, report, roster, sandbox, source, work
 
 
 def grade(
@@ -52,6 +27,8 @@ def grade(
     limits=None,
     sources=None,
     progress=True,
+    policy=None,
+    examine=work.side_by_side,
 ):
     """Grade the submissions of a class and return the summary for the screen.
 
@@ -66,7 +43,7 @@ def grade(
     students : path
         The roster.
     out : path
-        The course folder: grades.csv, feedback, nbgrader's gradebook and folders, our state.
+        The course folder: what was received, nbgrader's gradebook, and what is made from them.
     only : sequence of str
         Ids of those to grade; by default all.
     regrade : bool
@@ -80,6 +57,11 @@ def grade(
         The folder of the private sources.
     progress : bool
         Show a progress bar.
+    policy : dict, optional
+        What changes of the rules for late submissions: `deadline` (ISO), `grace` (minutes), `late`
+        ("accept", "reject", or percent of all points for each day begun).
+    examine : callable
+        Runs the jobs: `work.side_by_side`.
 
     Raises
     ------
@@ -91,324 +73,179 @@ def grade(
         raise ValueError(f"workers must be at least 1, got {workers}")
     enrolled = roster.read(students)
     asked = source.read(assignment, sources)
-    chosen = _chosen(enrolled, only)
+    wanted_ids = {normalise(student) for student in only}
+    if unknown := wanted_ids - {student.id for student in enrolled}:
+        raise ValueError(f"not on the roster: {', '.join(sorted(unknown))}")
+    folder.checked(policy or {}, enrolled)
     files, strangers = intake.find(submissions, assignment, enrolled)
     kind = sandbox.choose(wanted)
     begin = time.monotonic()
-    with open_course(out, asked, enrolled) as course:
-        digests, flags = survey(course, files)
-        records = state.load(out, assignment, enrolled)
-        todo = [s for s in chosen if regrade or _stale(records.get(s.id), digests[s.id])]
-        scores = _scores(course)
-        rows = write_table(course, records, scores, flags)
+    with folder.open_course(out, asked, enrolled) as course:
+        folder.receive(course, files, strangers, policy or {})
+        state = folder.survey(course)
+        log_changes(course, state)
+        chosen = [s for s in enrolled if not wanted_ids or s.id in wanted_ids]
+        by_id = {s.id: s for s in chosen}
+        todo = [s for s in chosen if state.chosen[s.id].status == "ready"]
+        todo = [s for s in todo if regrade or folder.is_stale(state, s)]
+        made = {}
 
-        with judging.judge() as ask, _bar(assignment, chosen, todo, progress) as bar:
+        def jobs():
+            for student in todo:
+                submission = state.chosen[student.id].submission
+                made[student.id] = rebuild.rebuild(course.release, submission.cells)
+                yield _job(course, student, submission, made[student.id])
 
-            def work(student, worker):
-                return run(course, student, files[student.id], ask, kind, limits, worker)
-
-            for student, ran in side_by_side(work, todo, workers):
-                records[student.id] = enter(course, student, ran)
-                scores.pop(student.name, None)
-                scores |= _scores(course, [student.name])
-                rows = write_table(course, records, scores, flags)
+        write_all(course, state)
+        written = time.monotonic()
+        with _bar(assignment, len(todo), progress) as bar:
+            for name, outcome in examine(jobs(), kind, limits, workers):
+                choice, own = state.chosen[name], by_id[name]
+                state.records[name] = enter(course, own, choice, made.pop(name), outcome, kind)
+                log_changes(course._replace(students=[own]), state)
+                if time.monotonic() - written > 1:
+                    write_all(course, state, pages=False)
+                    written = time.monotonic()
                 bar.update()
-    kept = len(enrolled) - len(todo)
-    text = f"{len(todo)} graded in {time.monotonic() - begin:.0f} s, {kept} left as they were\n"
-    walls = f"{sandbox.WALLS[kind]} ({workers} at a time)"
-    text += report.summary(rows, strangers, walls, out, assignment)
-    old = sum(record["source"] != asked.digest for record in records.values())
-    if old:
-        text += f"\n{old} were graded with an earlier source; --regrade grades them again"
-    return text
+        rows = write_all(course, state)
+    text = f"{len(todo)} graded in {time.monotonic() - begin:.0f} s, "
+    text += f"{len(chosen) - len(todo)} left as they were\n"
+    return text + report.summary(course, rows, f"{sandbox.described(kind)} ({workers} at a time)")
 
 
-def update(assignment, students, out="course", *, sources=None):
-    """Write grades.csv and the feedback anew from the gradebook, after humans have graded there.
+def update(assignment, students, out="course", *, sources=None, policy=None):
+    """Make tables and feedback anew from the gradebook, after people have graded there.
 
     Nothing is run. The arguments and errors are those of `grade`, and so is the summary.
     """
     enrolled = roster.read(students)
-    asked = source.read(assignment, sources)
-    with open_course(out, asked, enrolled) as course:
-        records = state.load(out, assignment, enrolled)
-        scores = _scores(course)
-        for student in enrolled:
-            if student.name in scores and student.id in records:
-                _write_feedback(course, student, records[student.id]["notes"])
-        rows = write_table(course, records, scores, state.load_flags(out, assignment))
-    return report.summary(rows, [], "nothing was run", out, assignment)
+    folder.checked(policy or {}, enrolled)
+    with folder.open_course(out, source.read(assignment, sources), enrolled) as course:
+        folder.receive(course, {}, None, policy or {})
+        rows = write_all(course, folder.survey(course))
+    return report.summary(course, rows, "nothing was run")
 
 
-@contextlib.contextmanager
-def open_course(out, asked, enrolled):
-    """Give the `Course` in the folder `out`, for as long as no other run uses it."""
-    out = Path(out).resolve()
-    with state.locked(out), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of nbgrader's and nbformat's own making
-        log = out / "grading.log"
-        # nbgrader calls alembic by its name, which is beside Python and not always on the path.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        with _logging_to(log), mock.patch.dict(os.environ, PATH=path):
-            from coursework.grading import gradebook
+def forget(assignment, students, student, out="course", *, sources=None):
+    """Take a student's submission and grade out of the course, by name; return words for it.
 
-            yield Course(out, asked, gradebook.release(out, asked, log), enrolled, log)
-
-
-@contextlib.contextmanager
-def _logging_to(path):
-    """Write what nbgrader says to a file, not to the screen."""
-    logger = logging.getLogger("coursework.grading")
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-
-
-def _bar(assignment, chosen, todo, progress):
-    from tqdm import tqdm
-
-    done = len(chosen) - len(todo)
-    hidden = not progress
-    return tqdm(desc=assignment, total=len(chosen), initial=done, unit="student", disable=hidden)
-
-
-def _chosen(enrolled, only):
-    from coursework import normalise
-
-    wanted = {normalise(student) for student in only}
-    strangers = wanted - {student.id for student in enrolled}
-    if strangers:
-        raise ValueError(f"not on the roster: {', '.join(sorted(strangers))}")
-    return [student for student in enrolled if not wanted or student.id in wanted]
-
-
-def _stale(record, digest):
-    """Tell whether a student must be graded (again): the submission is new, or grading failed."""
-    return record is None or record["digest"] != digest or record["status"] == "failed"
-
-
-def _scores(course, names=None):
-    from coursework.grading import gradebook
-
-    return gradebook.scores(course.out, course.source.assignment, names)
-
-
-def _grade_ids(course):
-    return [name for name in map(source.grade_id, course.release.cells) if name]
-
-
-def survey(course, files):
-    """Read all submissions and return their digests, and what is odd between students.
-
-    Returns
-    -------
-    digests : dict
-        Student's id → digest of the file, empty for none.
-    flags : dict
-        Student's id → list of words: whose id the notebook gives, who has the same answers.
+    The files that were received stay in their folder, and the log keeps the points.
     """
-    stubs = {source.grade_id(c): "".join(c.source.split()) for c in course.release.cells}
-    known = {student.id for student in course.students}
-    digests, flags, answers = {}, {}, {}
-    for student in course.students:
-        submission = intake.read(files[student.id], list(stubs))
-        digests[student.id] = submission.digest
-        declared = intake.declared_id(submission)
-        if declared in known and declared != student.id:
-            flags.setdefault(student.id, []).append(f"the notebook gives the id of {declared}")
-        if digest := intake.answers_digest(submission, stubs):
-            answers.setdefault(digest, []).append(student.id)
-    for same in answers.values():
-        for own in same if len(same) > 1 else []:
-            others = ", ".join(other for other in same if other != own)
-            flags.setdefault(own, []).append(f"the same answers as {others[:80]}")
-    state.save_flags(course.out, course.source.assignment, flags)
-    return digests, flags
+    enrolled = {s.id: s for s in roster.read(students)}
+    if normalise(student) not in enrolled:
+        raise ValueError(f"not on the roster: {student}")
+    own = enrolled[normalise(student)]
+    with folder.open_course(
+        out, source.read(assignment, sources), list(enrolled.values())
+    ) as course:
+        course.book.forget(assignment, own)
+        for step in ("autograded", "feedback"):
+            shutil.rmtree(course.out / step / own.name / assignment, ignore_errors=True)
+        folder.log(course, "forgotten", student=own.id)
+        write_all(course, folder.survey(course))
+    return f"{own.id}: submission and grade of {assignment} are out of {out}"
 
 
-class Ran(NamedTuple):
-    """A submission, what was made of it, what came of running that, and the points of its parts.
+# Grading one
 
-    All but the submission is None or empty if there was nothing to run. `results` holds a
-    `judging.Result` for each grade id.
+
+def _job(course, student, submission, rebuilt):
+    declared = intake.declared_id(submission)
+    values = (course.assignment, student.id, declared, submission.digest, rebuilt.program)
+    return work.Job(*values, course.source.graded, course.secret)
+
+
+def enter(course, student, choice, rebuilt, outcome, kind):
+    """Enter what came of a submission into the gradebook, with our record, at once.
+
+    The notebook for the formgrader is written first: when it is killed, who is not entered is
+    graded again.
     """
-
-    submission: intake.Submission
-    rebuilt: rebuild.Rebuilt | None = None
-    run: execute.Run | None = None
-    results: dict = {}
-
-
-def run(course, student, paths, ask, kind, limits, worker):
-    """Read, run and judge one submission; return a `Ran`.
-
-    A part that is not right is run once more without the earlier ones, and the better result
-    counts: what a student writes in one part shall not spoil another.
-    """
-    submission = intake.read(paths, _grade_ids(course))
-    if submission.status != "ready":
-        return Ran(submission)
-    begin = time.monotonic()
-    rebuilt = rebuild.rebuild(course.source, course.release, submission.cells)
-    ran = execute.execute(rebuilt.program, student.id, kind, limits, worker)
-    if ran.status == "failed":
-        return Ran(submission, rebuilt, ran)
-    results = judging.judged(ran.events, rebuilt.program, course.source, student.id, ask)
-    events, spoiled = {event["cell"]: event for event in ran.events}, set()
-    for stage in judging.doubtful(ran.events, rebuilt.program, results, course.source):
-        left = limits.total - (time.monotonic() - begin)
-        if left < 1:
-            break
-        program = [entry for entry in rebuilt.program if entry["stage"] in (0, stage)]
-        apart = execute.execute(program, student.id, kind, limits._replace(total=left), worker)
-        found = judging.judged(apart.events, program, course.source, student.id, ask)
-        better = {name for name in found if found[name].points > results[name].points}
-        if better:
-            results |= {name: found[name] for name in better}
-            events |= {event["cell"]: event for event in apart.events}
-            spoiled |= better
-    if spoiled:
-        labels = ", ".join(g.label for g in course.source.graded if g.grade_id in spoiled)
-        note = f"run without the earlier parts, which had spoiled it: part {labels}"
-        ran = ran._replace(events=list(events.values()), notes=[*ran.notes, note])
-    return Ran(submission, rebuilt, ran, results)
-
-
-def side_by_side(work, students, workers):
-    """Yield (student, result of ``work(student, worker)``) as they come, from several threads."""
-    free = SimpleQueue()
-    for worker in range(workers):
-        free.put(worker)
-
-    def call(student):
-        worker = free.get()
-        try:
-            return student, work(student, worker)
-        except Exception as error:  # one student's trouble is not the class's
-            logging.getLogger(__name__).exception("running the submission of %s", student.id)
-            return student, error
-        finally:
-            free.put(worker)
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        rest, waiting = iter(students), set()
-        while True:
-            # No more at a time than are soon needed: results can be large.
-            more = itertools.islice(rest, 2 * workers - len(waiting))
-            waiting |= {pool.submit(call, student) for student in more}
-            if not waiting:
-                break
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-    finally:
-        sandbox.stop_all()
-        pool.shutdown(cancel_futures=True)
-        sandbox.stopping.clear()
-
-
-def enter(course, student, ran):
-    """Enter a `Ran` into the gradebook, write the feedback; return and store the record."""
-    try:
-        if isinstance(ran, Exception):
-            raise ran
-        record = _enter(course, student, *ran)
-    except Exception as error:
-        logging.getLogger(__name__).exception("entering the grade of %s", student.id)
-        words = outputs.one_line(f"{type(error).__name__}: {error}")
-        note = f"the grading itself failed ({words}); see {course.log.name}"
-        record = _record(course, "", "failed", [note], {})
-    state.save(course.out, course.source.assignment, student, record)
+    if isinstance(outcome, Exception):
+        words = outputs.one_line(f"{type(outcome).__name__}: {outcome}")
+        outcome = work.Outcome("failed", [f"the grading itself failed ({words})"], {}, {})
+    doubts, grades = [*rebuilt.doubts], {}
+    declared = intake.declared_id(choice.submission)
+    if declared not in (None, student.id) and set(rebuilt.answered) - {"student"}:
+        words = f"the notebook gives the id of {outputs.one_line(declared, 40)}"
+        right = [g.label for g in course.source.graded if _is_other(outcome.results, g)]
+        doubts.append(words + f", whose numbers make part {', '.join(right)} right" * bool(right))
+    checks = [g.grade_id for g in course.source.graded if not g.by_person]
+    automatic = {name.removesuffix("-check") for name in checks}
+    beside = {_part(name, course) for name in rebuilt.extras}
+    for graded in course.source.graded:
+        part, found = graded.label.split("-")[0], outcome.results.get(graded.grade_id)
+        if graded.by_person:
+            mine = [n for n in rebuilt.answered if _part(n, course) == part and n not in automatic]
+            touched = bool(mine) or part in beside
+            grades[graded.grade_id] = (None, None, True) if touched else (0.0, "No response.", 0)
+        elif found is not None:
+            grades[graded.grade_id] = (found.points, None, found.human)
+            if found.empty and part in beside:
+                doubts.append(f"part {part} has no answer, but cells were added there")
+    record = {
+        "digest": choice.digest,
+        "judge": folder.judge_digest(course.assignment),
+        "source": course.source.digest,
+        "status": outcome.status,
+        "notes": [*rebuilt.notes, *outcome.notes],
+        "doubts": doubts,
+        "walls": sandbox.described(kind, short=True),
+        "messages": {name: result.message for name, result in outcome.results.items()},
+    }
+    if outcome.status != "failed":
+        notebook = report.fill(course, rebuilt, outcome)
+        report.write_notebook(course, student, notebook)
+        time = datetime.datetime.fromisoformat(choice.time)
+        labels = {g.grade_id: g.label for g in course.source.graded}
+        for name in course.book.enter(course.source, student, grades, time):
+            words = f"a person's points stand in part {labels[name]}, against new automatic ones"
+            record["doubts"].append(words)
+    course.book.put("record", course.assignment, student.id, "record", record)
+    course.book.db.commit()
     return record
 
 
-def _enter(course, student, submission, rebuilt, ran, results):
-    from coursework.grading import gradebook
-
-    assignment = course.source.assignment
-    status = submission.status if ran is None else ran.status
-    notes = submission.notes + ([] if ran is None else rebuilt.notes + ran.notes)
-    if ran is None or status == "failed":
-        gradebook.forget(course.out, assignment, student)
-        path = gradebook.feedback_path(course.out, assignment, student)
-        page.write_notice(path, f"{assignment}: {status}", notes)
-        return _record(course, submission.digest, status, notes, {})
-    silent = [g.label for g in course.source.graded if results[g.grade_id].silent]
-    if silent:
-        notes = [*notes, f"no answer to judge in part {', '.join(silent)}"]
-    shown = _shown(course, rebuilt, ran, results)
-    gradebook.autograde(course.out, assignment, student, rebuilt.notebook, shown, course.log)
-    _write_feedback(course, student, notes)
-    return _record(course, submission.digest, status, notes, results)
+def _is_other(results, graded):
+    return graded.grade_id in results and results[graded.grade_id].other
 
 
-def _write_feedback(course, student, notes):
-    from coursework.grading import gradebook
-
-    found = _scores(course, [student.name])[student.name]
-    labels = [g.label for g in course.source.graded if found.get(g.grade_id, (0, False))[1]]
-    waiting = [f"a human has not graded this yet: {', '.join(labels)}"] if labels else []
-    path = gradebook.feedback(course.out, course.source.assignment, student, course.log)
-    page.disarm(path, [*notes, *waiting])
+def _part(name, course):
+    return (name or "").removeprefix(f"{course.assignment}-").split("-")[0]
 
 
-def _record(course, digest, status, notes, results):
-    return {
-        "digest": digest,
-        "source": course.source.digest,
-        "status": status,
-        "notes": notes,
-        "results": results,
-        "graded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+# Made from the two
 
 
-def _shown(course, rebuilt, ran, results):
-    """Return cell id → outputs, as nbgrader is to see them: a check cell shows our verdict."""
-    import nbformat
-
-    shown = {e["cell"]: outputs.clean(e["outputs"], e["cut"]) for e in ran.events}
-    ids = {entry["grade_id"]: entry["id"] for entry in rebuilt.program}
-    for graded in course.source.graded:
-        if graded.asked is not None:
-            result = results[graded.grade_id]
-            text = f"Part {graded.label}: {result.message}\n"
-            shown[ids[graded.grade_id]] = [
-                nbformat.v4.new_output("stream", name="stdout", text=text),
-                # nbgrader takes a number that a check cell returns for its points.
-                nbformat.v4.new_output("execute_result", {"text/plain": repr(result.points)}),
-            ]
-    return shown
-
-
-def write_table(course, records, scores, flags):
-    """Write the table, with a line for everybody, and return its rows.
-
-    grades.csv is the assignment that was graded last; the same table stays under its name.
-    """
-    rows = [
-        report.row(
-            student,
-            records.get(student.id),
-            scores.get(student.name, {}),
-            course.source,
-            flags.get(student.id, []),
-        )
-        for student in course.students
-    ]
-    for path in (table_path(course.out, course.source.assignment), course.out / "grades.csv"):
-        report.write_csv(path, rows)
+def log_changes(course, state):
+    """Write each change of somebody's points into the log, whoever made it; return the rows."""
+    rows, logged = report.rows(course, state), folder.last_points(course)
+    for row in rows:
+        own, points = row["student"], row["points"]
+        if logged.get(own, "") != points and row["status"] != "missing":
+            folder.log(course, "points", student=own, before=logged.get(own, ""), after=points)
     return rows
 
 
-def table_path(out, assignment):
+def table_path(course):
     """Return where the table of an assignment stays when the next one is graded."""
-    return Path(out) / f"grades-{assignment}.csv"
+    return course.out / f"grades-{course.assignment}.csv"
+
+
+def write_all(course, state, pages=True):
+    """Write the log, the table with a line for everybody, and feedback; return the table's rows.
+
+    grades.csv is the assignment that was graded last; the same table stays under its name.
+    """
+    rows = log_changes(course, state)
+    for path in (table_path(course), course.out / "grades.csv"):
+        report.write_csv(path, rows)
+    if pages:
+        report.write_pages(course, state, rows)
+    return rows
+
+
+def _bar(assignment, todo, progress):
+    from tqdm import tqdm
+
+    return tqdm(desc=assignment, total=todo, unit="student", disable=not progress)

@@ -1,178 +1,212 @@
-"""nbgrader: its course folder, gradebook and feedback. Imported only when grades are made."""
+"""nbgrader's gradebook, which is the one truth of a course, beside the files that were handed in.
+
+Our own entries (receipts, what came of each submission, the rules for late ones) are a table in it,
+written in the same transaction as the grades. nbgrader is called by its API and its preprocessors,
+which leave the process as it is; its converters change the folder of the whole process.
+"""
 
 import contextlib
+import json
 import logging
-import shutil
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
+from nbgrader import preprocessors as steps
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
-from nbgrader.converters.base import NbGraderException
-from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import (
-    CheckCellMetadata,
-    ClearHiddenTests,
-    GetGrades,
-    NbGraderPreprocessor,
-    SaveAutoGrades,
-)
-from nbgrader.utils import is_locked
-from traitlets import Dict, List
-from traitlets.config import Config
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 # A stub that runs: the check below it then says that there is no answer yet.
 STUB = "# YOUR CODE HERE"
+# In the order of `nbgrader generate_assignment`, without its header.
+RELEASE = (
+    *(steps.ClearSolutions, steps.LockCells, steps.CheckCellMetadata, steps.ClearOutput),
+    *(steps.ClearHiddenTests, steps.ClearMarkScheme, steps.ComputeChecksums),
+)
 
 
-class PutOutputs(NbGraderPreprocessor):
-    """Stands where nbgrader would execute the notebook: puts in what came out of the sandbox."""
-
-    outputs = Dict(help="cell id → outputs").tag(config=True)
-
-    def preprocess_cell(self, cell, resources, cell_index):
-        """Give a code cell its outputs."""
-        if cell.cell_type == "code":
-            cell.outputs = [nbformat.from_dict(o) for o in self.outputs.get(cell.id, [])]
-        return cell, resources
+SCORES = """
+SELECT s.student_id, c.name, g.auto_score, g.manual_score, g.extra_credit, g.needs_manual_grade,
+    (SELECT m.manual_comment FROM comment m JOIN base_cell b ON m.cell_id = b.id
+     WHERE m.notebook_id = n.id AND b.name = c.name)
+FROM grade g JOIN base_cell c ON g.cell_id = c.id JOIN submitted_notebook n ON g.notebook_id = n.id
+JOIN submitted_assignment s ON n.assignment_id = s.id JOIN assignment a ON s.assignment_id = a.id
+WHERE a.name = :a"""
 
 
-class HideTests(ClearHiddenTests):
-    """Leaves the hidden tests out of the feedback; what students write is not searched."""
+def release(notebook):
+    """Return what nbgrader makes of a source notebook for students.
 
-    display_data_priority = List(help="not used; HTMLExporter sets it").tag(config=True)
-
-    def preprocess_cell(self, cell, resources, cell_index):
-        """Clear a locked cell."""
-        if cell.cell_type == "code" and is_locked(cell):
-            self._remove_hidden_test_region(cell)
-        return cell, resources
-
-
-def course_directory(out, assignment, name="*"):
-    """Return nbgrader's idea of the course folder `out`, for one assignment and student."""
-    return CourseDirectory(root=str(Path(out).resolve()), assignment_id=assignment, student_id=name)
-
-
-def open_gradebook(out):
-    """Return nbgrader's gradebook of a course folder, to be used in a `with`."""
-    return Gradebook(course_directory(out, "").db_url)
+    Raises
+    ------
+    RuntimeError, nbformat.ValidationError
+        If a region is not closed, or a cell's metadata is wrong or repeated.
+    """
+    notebook, resources = nbformat.from_dict(notebook), {"nbgrader": {}}
+    for make in RELEASE:
+        preprocessor = make(parent=None)
+        preprocessor.log.setLevel(logging.ERROR)
+        if make is steps.ClearSolutions:
+            preprocessor.code_stub = {"python": STUB}
+        notebook, resources = preprocessor.preprocess(notebook, resources)
+    return notebook
 
 
-def _start(converter, log):
-    converter.log = logging.getLogger("coursework.grading.nbgrader")
-    converter.force = True
-    try:
-        converter.start()
-    except NbGraderException as error:
-        raise RuntimeError(f"nbgrader failed; its messages are in {log}") from error
+class Book:
+    """The gradebook of a course folder, open; use it in a ``with``."""
+
+    def __init__(self, out):
+        path = Path(out) / "gradebook.db"
+        self.url = f"sqlite:///{path}"
+        if not path.exists():
+            _create(path)
+        self.nbgrader = Gradebook(self.url)
+        self.db = self.nbgrader.db
+        columns = "kind TEXT, assignment TEXT, student TEXT, item TEXT, value TEXT"
+        key = "PRIMARY KEY (kind, assignment, student, item)"
+        self.db.execute(text(f"CREATE TABLE IF NOT EXISTS coursework ({columns}, {key})"))
+        self.db.commit()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.nbgrader.close()
+
+    def put(self, kind, assignment, student, item, value):
+        """Store a value (without a commit)."""
+        values = {"k": kind, "a": assignment, "s": student, "i": item, "v": json.dumps(value)}
+        self.db.execute(text("INSERT OR REPLACE INTO coursework VALUES (:k,:a,:s,:i,:v)"), values)
+
+    def drop(self, kind, assignment, student):
+        """Remove the values of a student (without a commit)."""
+        where = "kind = :k AND assignment = :a AND student = :s"
+        values = {"k": kind, "a": assignment, "s": student}
+        self.db.execute(text(f"DELETE FROM coursework WHERE {where}"), values)
+
+    def all(self, kind, assignment):
+        """Return student → item → value."""
+        found = {}
+        where = "SELECT student, item, value FROM coursework WHERE kind = :k AND assignment = :a"
+        for student, item, value in self.db.execute(text(where), {"k": kind, "a": assignment}):
+            found.setdefault(student, {})[item] = json.loads(value)
+        return found
+
+    def enter_assignment(self, source):
+        """Enter an assignment and return its release.
+
+        Raises
+        ------
+        ValueError
+            If the graded cells are others than those of submissions that are in the gradebook.
+        """
+        name, digest = source.assignment, source.digest
+        made = release(source.notebook)
+        if self.all("source", name).get("", {}).get("digest") == digest:
+            return made
+        resources = {"notebook": name, "assignment": name, "db_url": self.url}
+        try:
+            self.nbgrader.update_or_create_assignment(name)
+            saver = steps.SaveCells(parent=None)
+            saver.log.setLevel(logging.ERROR)
+            saver.preprocess(nbformat.from_dict(made), {"nbgrader": resources})
+        except RuntimeError as error:
+            raise ValueError(
+                f"{source.path} cannot be released: {error}. If its graded cells were changed "
+                "after submissions had been graded, grade into another folder (--out)"
+            ) from None
+        self.put("source", name, "", "digest", digest)
+        self.db.commit()
+        self.db.expire_all()
+        return made
+
+    def enter(self, source, student, grades, time):
+        """Enter the grades of a submission and commit; what people gave stays.
+
+        Parameters
+        ----------
+        grades : dict
+                Grade id → (points or None, words for the comment, needs a person).
+        time : datetime
+            When it was handed in.
+
+        Returns
+        -------
+        list of str
+            Grade ids in which a person's points stand against new automatic ones.
+        """
+        name, assignment = student.name, source.assignment
+        self.enter_student(student)
+        submission = self.nbgrader.update_or_create_submission(assignment, name)
+        submission.timestamp = time.replace(tzinfo=None)
+        hidden = []
+        for grade in submission.notebooks[0].grades:
+            points, _, human = grades[grade.name]
+            if grade.manual_score is not None and grade.auto_score != points and points is not None:
+                hidden.append(grade.name)
+            grade.auto_score = points
+            grade.needs_manual_grade = human or grade.name in hidden
+        for comment in submission.notebooks[0].comments:
+            words = grades.get(comment.name, (None, None, False))[1]
+            comment.auto_comment = words
+        return hidden
+
+    def enter_student(self, student):
+        """Enter a student, with the names that the roster gives."""
+        keys = ("first_name", "last_name", "email")
+        names = {key: student.fields.get(key) or None for key in keys}
+        self.nbgrader.update_or_create_student(student.name, lms_user_id=student.id, **names)
+
+    def forget(self, assignment, student):
+        """Take a submission out of the gradebook; what was received stays in its folder."""
+        with contextlib.suppress(MissingEntry):
+            self.nbgrader.remove_submission(assignment, student.name)
+        for kind in ("record", "receipt"):
+            self.drop(kind, assignment, student.id)
+        self.db.commit()
+
+    def scores(self, assignment):
+        """Return name → grade id → (score, needs a person, a person's score, a person's comment).
+
+        A person's points come before the automatic ones.
+        """
+        found = {}
+        for student, name, *grade in self.db.execute(text(SCORES), {"a": assignment}):
+            auto, manual, extra, waiting, comment = grade
+            score = (manual if manual is not None else auto or 0.0) + (extra or 0.0)
+            found.setdefault(student, {})[name] = (score, bool(waiting), manual, comment)
+        return found
 
 
-def release(out, source, log):
-    """Enter an assignment into the gradebook and return nbgrader's release of it.
+def _create(path):
+    """Make an empty gradebook: nbgrader calls alembic by name, which is beside Python."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    code = f"from nbgrader.api import Gradebook\nGradebook({f'sqlite:///{draft}'!r}).close()"
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PATH": search}, check=True)
+    draft.rename(path)
+
+
+@contextlib.contextmanager
+def opened(out):
+    """Give the `Book` of a course folder.
 
     Raises
     ------
     ValueError
-        If the graded cells are others than those of submissions that are in the gradebook.
+        If another program has locked it.
     """
-    folder = Path(out) / "source" / source.assignment
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source.path, folder / f"{source.assignment}.ipynb")
-    config = Config({"ClearSolutions": {"code_stub": {"python": STUB}}})
-    courses = course_directory(out, source.assignment)
     try:
-        _start(GenerateAssignment(coursedir=courses, config=config), log)
-    except RuntimeError as error:
+        with Book(out) as book:
+            yield book
+    except OperationalError as error:
+        if "locked" not in str(error):
+            raise
         raise ValueError(
-            f"{source.path} cannot be released: {error}. If its graded cells were changed after "
-            f"submissions had been graded, grade into another folder than {out} (--out)"
+            f"the gradebook in {out} is in use, perhaps by the formgrader or a database browser: "
+            "close it there, and give the same command again; what was graded before is kept"
         ) from None
-    path = Path(out) / "release" / source.assignment / f"{source.assignment}.ipynb"
-    return nbformat.read(path, as_version=4)
-
-
-def enter_student(out, student):
-    """Enter a student into the gradebook, with the names that the roster gives."""
-    fields = {key: student.fields.get(key) or None for key in ("first_name", "last_name", "email")}
-    with open_gradebook(out) as gradebook:
-        gradebook.update_or_create_student(student.name, lms_user_id=student.id, **fields)
-
-
-def autograde(out, assignment, student, notebook, outputs, log):
-    """Enter a run notebook into the gradebook, replacing what was there of this student.
-
-    Parameters
-    ----------
-    notebook : NotebookNode
-        From `rebuild`, without outputs.
-    outputs : dict
-        Cell id → list of outputs; that of a check cell ends with the points, as nbgrader wants.
-    """
-    folder = Path(out) / "submitted" / student.name / assignment
-    folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, folder / f"{assignment}.ipynb")
-    enter_student(out, student)
-    courses = course_directory(out, assignment, student.name)
-    converter = Autograde(coursedir=courses, config=Config({"PutOutputs": {"outputs": outputs}}))
-    converter.autograde_preprocessors = [PutOutputs, SaveAutoGrades, CheckCellMetadata]
-    # nbgrader enters an existing student without names otherwise.
-    _start(converter, log)
-    enter_student(out, student)
-
-
-def forget(out, assignment, student):
-    """Take a student's submission out of the gradebook and the course folder."""
-    enter_student(out, student)
-    with open_gradebook(out) as gradebook, contextlib.suppress(MissingEntry):
-        gradebook.remove_submission(assignment, student.name)
-    for step in ("submitted", "autograded", "feedback"):
-        shutil.rmtree(Path(out) / step / student.name / assignment, ignore_errors=True)
-
-
-def scores(out, assignment, names=None):
-    """Return name → grade id → (score, needs a human), as the gradebook has it now.
-
-    A human's points come before the automatic ones. With `names` only these students are read.
-    """
-    found = {}
-    with open_gradebook(out) as gradebook:
-        if names is None:
-            submissions = gradebook.assignment_submissions(assignment)
-        else:
-            submissions = [_submission(gradebook, assignment, name) for name in names]
-        for submission in filter(None, submissions):
-            found[submission.student.id] = {
-                grade.name: (float(grade.score), bool(grade.needs_manual_grade))
-                for notebook in submission.notebooks
-                for grade in notebook.grades
-            }
-    return found
-
-
-def _submission(gradebook, assignment, name):
-    try:
-        return gradebook.find_submission(assignment, name)
-    except MissingEntry:
-        return None
-
-
-def feedback(out, assignment, student, log):
-    """Let nbgrader write a student's feedback page, and return its path.
-
-    It is not to be shown before `page.disarm` has been there.
-    """
-    from nbconvert.exporters import HTMLExporter
-
-    courses = course_directory(out, assignment, student.name)
-    config = Config({"HTMLExporter": {"sanitize_html": True, "embed_images": True}})
-    converter = GenerateFeedback(coursedir=courses, config=config)
-    converter.exporter_class = HTMLExporter
-    converter.preprocessors = [GetGrades, HideTests]
-    _start(converter, log)
-    return feedback_path(out, assignment, student)
-
-
-def feedback_path(out, assignment, student):
-    """Return where a student's feedback page is."""
-    return Path(out) / "feedback" / student.name / assignment / f"{assignment}.html"

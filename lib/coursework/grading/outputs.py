@@ -1,4 +1,4 @@
-"""What a student's code has displayed, made harmless: text and PNG only, of limited length."""
+"""What a student's code has displayed, made harmless: text and pictures, of limited length."""
 
 import base64
 import binascii
@@ -7,13 +7,15 @@ import re
 RECORD = "application/vnd.overparam.answer+json"
 LONGEST = 10_000  # characters of a cell's text
 MOST_PICTURES = 8
-LARGEST_PICTURE = 1 << 20  # bytes
+LARGEST_PICTURE = 2 << 20  # bytes
 LAST_LINES = 30  # of a traceback
-PNG = b"\x89PNG\r\n\x1a\n"
+BEGIN = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/svg+xml": b"<"}
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
 # All control characters but the line's end and the tabulator, and those that turn text around.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def plain(text, longest=LONGEST):
@@ -29,20 +31,32 @@ def plain(text, longest=LONGEST):
 
 
 def one_line(text, longest=120):
-    """Return `text` as one line for a table."""
-    line = " ".join(plain(text, 4 * longest).split())
+    """Return `text` as one line for a table or the screen."""
+    line = " ".join(plain(str(text), 4 * longest).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def clean_text(text):
     """Return markdown in which no HTML, link or TeX command can make a browser do anything.
 
-    A page that shows it needs no trust: tags are shown as text, links are taken apart.
+    A page that shows it needs no trust: tags are shown as text, links are taken apart, but for
+    those to pictures that are attached to the cell.
     """
     text = _CONTROLS.sub("", text)
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
-    text = re.sub(r"\](?=[(\[:])", "] ", text)
+    text = re.sub(r"\](?=[(\[:])(?!\(attachment:[\w.() -]*\))", "] ", text)
     return re.sub(r"\\(href|require|class|cssId|style|unicode|url)\b", r"\1", text)
+
+
+def attachments(found):
+    """Return the pictures attached to a cell, as nbformat has them."""
+    kept = {}
+    for name, bundle in list((found or {}).items())[:MOST_PICTURES]:
+        pictures = _pictures(bundle) if re.fullmatch(r"[\w.() -]+", str(name)) else {}
+        pictures.pop("image/svg+xml", None)
+        if pictures:
+            kept[name] = pictures
+    return kept
 
 
 def records(outputs):
@@ -67,19 +81,22 @@ def error(outputs):
 def clean(outputs, cut=False):
     """Return a cell's outputs as nbformat's, with nothing in them that a page could run.
 
-    Streams, tracebacks and results are kept as text; pictures if they are PNG.
+    Streams, tracebacks and results are kept as text; pictures as pictures. SVG comes as an
+    ``<img>`` of ours: a picture there runs no script and fetches nothing.
     """
     import nbformat
 
-    kept, left, pictures = [], LONGEST, 0
+    kept, left, seen = [], LONGEST, 0
     for output in _dicts(outputs):
         kind, data = output.get("output_type"), output.get("data")
         data = data if isinstance(data, dict) else {}
-        picture = _picture(data.get("image/png")) if pictures < MOST_PICTURES else None
-        if picture is not None:
-            pictures += 1
-            png = {"image/png": picture, "text/plain": "picture"}
-            kept.append(nbformat.v4.new_output("display_data", png))
+        pictures = _pictures(data) if seen < MOST_PICTURES else {}
+        if pictures:
+            seen += 1
+            if svg := pictures.pop("image/svg+xml", None):
+                pictures = {"text/html": f'<img src="data:image/svg+xml;base64,{svg}">'}
+            bundle = pictures | {"text/plain": "picture"}
+            kept.append(nbformat.v4.new_output("display_data", bundle))
             continue
         text = _text(output, kind, data)[: left + 1]
         if not text:
@@ -89,7 +106,8 @@ def clean(outputs, cut=False):
             continue
         text = plain(text, left)
         left -= len(text)
-        kept.append(nbformat.v4.new_output("stream", name="stdout", text=_line(text)))
+        text = text if text.endswith("\n") else text + "\n"
+        kept.append(nbformat.v4.new_output("stream", name="stdout", text=text))
     if cut:
         words = "… more was displayed than is kept\n"
         kept.append(nbformat.v4.new_output("stream", name="stdout", text=words))
@@ -98,10 +116,6 @@ def clean(outputs, cut=False):
 
 def _dicts(outputs):
     return [o for o in outputs if isinstance(o, dict)] if isinstance(outputs, list) else []
-
-
-def _line(text):
-    return text if text.endswith("\n") else text + "\n"
 
 
 def _text(output, kind, data):
@@ -123,12 +137,18 @@ def _text(output, kind, data):
     return f"({one_line(', '.join(map(str, data)), 80)} is not shown)"
 
 
-def _picture(text):
-    """Return the base64 text of a PNG if it is one."""
-    if not isinstance(text, str) or len(text) > LARGEST_PICTURE * 4 // 3:
-        return None
-    try:
-        data = base64.b64decode(text, validate=False)
-    except (binascii.Error, ValueError):
-        return None
-    return base64.b64encode(data).decode() if data.startswith(PNG) else None
+def _pictures(bundle):
+    """Return the first picture of a bundle: {type: base64 text}, or nothing."""
+    for kind, begin in BEGIN.items():
+        text = bundle.get(kind) if isinstance(bundle, dict) else None
+        text = "".join(map(str, text)) if isinstance(text, list) else text
+        if not isinstance(text, str) or len(text) > LARGEST_PICTURE * 4 // 3:
+            continue
+        try:
+            is_svg = kind == "image/svg+xml"
+            data = text.strip().encode() if is_svg else base64.b64decode(text, validate=False)
+        except (binascii.Error, ValueError):
+            continue
+        if data.startswith(begin):
+            return {kind: base64.b64encode(data).decode()}
+    return {}

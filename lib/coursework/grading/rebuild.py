@@ -1,9 +1,11 @@
 """The notebook that is run and graded: the instructor's, with the student's answers put in.
 
-Of the submission nothing is used but the text of the cells: no locked cell, no metadata, no
-output. So a deleted or edited check is as it was, whatever the student made of it.
+Of the submission nothing is used but the text of the cells (and pictures attached to it): no locked
+cell, no metadata, no output. So a deleted or edited check is as it was, whatever the student made
+of it. A cell whose grade id is lost is recognised by its own id, or by where it stands.
 """
 
+import copy
 from typing import NamedTuple
 
 from coursework.grading import outputs
@@ -13,140 +15,182 @@ MOST_NAMED = 4  # cells that a note names before it says "…"
 
 
 class Rebuilt(NamedTuple):
-    """A notebook in nbgrader's form, what to run of it, and notes on what was put right.
+    """A notebook in nbgrader's form, what to run of it, and what was put right.
 
     `program` lists the code cells in order: `id`, `source`, `stage` (0 before the first part,
-    then counted by the cells whose grade id ends in -given) and `grade_id`.
+    then counted by the cells whose grade id ends in -given) and `grade_id`. `answered` are the
+    grade ids of cells that differ from the release, `extras` the grade ids (or None) that cells of
+    the student's own stand after.
     """
 
     notebook: dict
     program: list
     notes: list
+    doubts: list
+    answered: list
+    extras: list
 
 
-def rebuild(source, release, cells):
+def rebuild(release, cells):
     """Put a student's cells into the release and return what is to be run and graded.
 
     Parameters
     ----------
-    source : Source
-        With hidden tests; the locked cells that are run come from here.
     release : NotebookNode
-        nbgrader's release of the same notebook: its check sums tell what was left untouched.
+        nbgrader's release of the notebook: its check sums tell what was left untouched.
     cells : list of intake.Cell
     """
     import nbformat
 
-    locked = {grade_id(c): c.source for c in source.notebook.cells if not is_solution(c)}
-    answers, extras = _sort(release, cells)
+    known = {grade_id(cell): cell for cell in release.cells if grade_id(cell)}
+    answers, extras, adopted = _sort(release, cells)
     made, program, stage = [], [], 0
-    for extra in extras.get(None, []):
-        _add(made, program, _extra(extra), extra.source, stage)
+    order = [(None, _own(extra)) for extra in extras.get(None, [])]
     for cell in release.cells:
-        own = answers.get(grade_id(cell))
-        cell, text = _filled(cell, own, locked)
-        stage += (grade_id(cell) or "").endswith("-given")
-        _add(made, program, cell, text, stage)
-        for extra in extras.get(_key(cell), []):
-            _add(made, program, _extra(extra), extra.source, stage)
-    for number, cell in enumerate(made):
-        cell["id"] = f"cell-{number}"
-    for entry in program:
-        entry["id"] = made[entry.pop("number")]["id"]
+        order.append((cell, _filled(cell, answers.get(grade_id(cell)))))
+        order += [(None, _own(extra)) for extra in extras.get(_key(cell), [])]
+    for number, (cell, filled) in enumerate(order):
+        filled["id"] = f"cell-{number}"
+        name = cell and grade_id(cell)
+        stage += (name or "").endswith("-given")
+        made.append(filled)
+        if filled.cell_type == "code":
+            program.append({"id": filled["id"], "source": filled.source, "stage": stage})
+            program[-1]["grade_id"] = name
     notebook = nbformat.v4.new_notebook(cells=made, metadata=release.metadata)
-    return Rebuilt(notebook, program, _notes(release, cells, answers))
+    answered = [name for name, cell in answers.items() if _differs(cell, known[name])]
+    notes, doubts = _notes(known, cells, answers, adopted)
+    places = [(key if key in known else _before(release, key)) for key in extras]
+    return Rebuilt(notebook, program, notes, doubts, answered, places)
 
 
-def _add(made, program, cell, text, stage):
-    if cell.cell_type == "code":
-        number, name = len(made), grade_id(cell)
-        program.append({"number": number, "source": text, "stage": stage, "grade_id": name})
-    made.append(cell)
+def count_answers(release, cells):
+    """Return how many answers differ from the release, or None if no cell is recognised."""
+    answers, _, _ = _sort(release, cells)
+    stubs = {grade_id(cell): cell for cell in release.cells}
+    if not answers:
+        return None
+    return sum(_differs(a, stubs[n]) for n, a in answers.items() if n != "student")
+
+
+def _differs(cell, stub):
+    return squeeze(cell.source) != squeeze(stub.source)
+
+
+def squeeze(text):
+    """Return text without its blanks."""
+    return "".join(text.split())
 
 
 def _key(cell):
     """Return what a cell of the release is recognised by: its grade id, else its text."""
-    return grade_id(cell) or f"text:{_squeeze(cell.source)}"
+    return grade_id(cell) or f"text:{squeeze(cell.source)}"
 
 
-def _squeeze(text):
-    return "".join(text.split())
+def _before(release, key):
+    """Return the last grade id at or above the cell of the release with this key."""
+    last = None
+    for cell in release.cells:
+        last = grade_id(cell) or last
+        if _key(cell) == key:
+            return last
+    return None
 
 
 def _sort(release, cells):
-    """Return the answers by grade id, and the student's own cells by what they stand after."""
+    """Return the answers by grade id, the student's own cells by what they stand after, and the
+    grade ids of answers that were recognised by something else than their grade id."""
     keys = {_key(cell): cell for cell in release.cells}
-    answers, extras, last = {}, {}, None
+    by_text = {squeeze(cell.source): key for key, cell in keys.items()}
+    by_id = {cell.get("id"): grade_id(cell) for cell in release.cells if grade_id(cell)}
+    answers, extras, last, adopted = {}, {}, None, []
     for cell in cells:
-        key = cell.grade_id if cell.grade_id in keys else f"text:{_squeeze(cell.source)}"
-        if key not in keys:
+        key = cell.grade_id if cell.grade_id in keys else by_text.get(squeeze(cell.source))
+        if key is None and by_id.get(cell.cell_id):
+            key = by_id[cell.cell_id]
+            adopted.append(key)
+        if key is None or (key in answers and is_solution(keys[key])):
+            # The student's own, or a copied cell: it runs where it stands, as it did there.
             extras.setdefault(last, []).append(cell)
-        elif grade_id(keys[key]) and is_solution(keys[key]) and key in answers:
-            # A copied cell: it runs where it stands, as it did for the student.
-            extras.setdefault(last, []).append(cell)
-        else:
-            last = key
-            if grade_id(keys[key]) and is_solution(keys[key]):
-                answers[key] = cell
-    return answers, extras
+            continue
+        last = key
+        if grade_id(keys[key]) and is_solution(keys[key]):
+            answers[key] = cell
+    _adopt(release, answers, extras, adopted)
+    return answers, extras, adopted
 
 
-def _filled(cell, own, locked):
-    """Return a cell of the release with the student's text, and the text that is run."""
-    import copy
+def _adopt(release, answers, extras, adopted):
+    """Take a cell of one's own for an answer whose cell is lost, if it stands in its place."""
+    above = None
+    for cell in release.cells:
+        name = grade_id(cell)
+        lost = name and is_solution(cell) and name not in answers
+        own = extras.get(above) or []
+        if lost and own and own[0].kind == cell.cell_type:
+            answers[name] = own.pop(0)
+            adopted.append(name)
+            if own:
+                extras[name] = own + extras.get(name, [])
+            extras.pop(above, None)
+        if not lost or name in answers:
+            above = _key(cell)
 
+
+def _filled(cell, own):
+    """Return a cell of the release with the student's text."""
     cell = copy.deepcopy(cell)
     if cell.cell_type == "code":
         cell.update(outputs=[], execution_count=None)
-    if not is_solution(cell):
-        return cell, locked.get(grade_id(cell), cell.source) if grade_id(cell) else cell.source
-    if own is None:
-        return cell, cell.source
-    if cell.cell_type == "code" and own.kind != "code":
-        return cell, cell.source  # turned into text: there is no code to run
-    changed = own.source.strip() != cell.source.strip()
-    if changed:
-        cell.source = own.source if cell.cell_type == "code" else outputs.clean_text(own.source)
-    return cell, own.source
+        if own is not None and own.kind == "code" and own.source.strip() != cell.source.strip():
+            cell.source = own.source
+    elif own is not None and own.source.strip() != cell.source.strip():
+        cell.source = outputs.clean_text(own.source)
+        cell.attachments = outputs.attachments(own.attachments)
+    return cell
 
 
-def _extra(cell):
+def _own(cell):
     import nbformat
 
     if cell.kind == "code":
         return nbformat.v4.new_code_cell(cell.source)
-    return nbformat.v4.new_markdown_cell(outputs.clean_text(cell.source))
+    made = nbformat.v4.new_markdown_cell(outputs.clean_text(cell.source))
+    made.attachments = outputs.attachments(cell.attachments)
+    return made
 
 
-def _notes(release, cells, answers):
-    """Say what differs from a notebook in which only answers were written."""
-    known = {grade_id(cell): cell for cell in release.cells if grade_id(cell)}
+def _notes(known, cells, answers, adopted):
+    """Say what differs from a notebook in which only answers were written: notes, and doubts."""
     given = [cell.grade_id for cell in cells if cell.grade_id in known]
+    texts = {name: [c.source for c in cells if c.grade_id == name] for name in given}
+    locked = [name for name in known if not is_solution(known[name])]
     edited = [
         name
-        for name in dict.fromkeys(given)
-        if not is_solution(known[name])
-        and all(
-            _squeeze(c.source) != _squeeze(known[name].source) for c in cells if c.grade_id == name
-        )
+        for name in locked
+        if name in texts and squeeze(known[name].source) not in map(squeeze, texts[name])
     ]
-    locked = [name for name in known if not is_solution(known[name])]
-    wanted = [name for name in known if is_solution(known[name])]
-    turned = [
-        name
-        for name, cell in answers.items()
-        if known[name].cell_type == "code" and cell.kind != "code"
-    ]
-    kinds = {
+    kinds = {name: cell.kind for name, cell in answers.items()}
+    turned = [n for n in kinds if known[n].cell_type == "code" and kinds[n] != "code"]
+    missing = [n for n in known if n not in locked and n not in answers]
+    notes = {
         "repeated cells, all run in order": [n for n in known if given.count(n) > 1],
         "edited locked cells, restored": edited,
         "deleted locked cells, restored": [n for n in locked if n not in given],
-        "missing answer cells": [n for n in wanted if n not in given],
-        "answer cells turned into text, not run": turned,
     }
-    return [f"{words}: {_list(names)}" for words, names in kinds.items() if names]
+    doubts = {
+        "missing answer cells": missing,
+        "answer cells turned into text, not run": turned,
+        "answer cells recognised by their place, not by their id": adopted,
+    }
+    if not answers:
+        return [], ["no cell of this assignment is recognised in the notebook"]
+    return _words(notes), _words(doubts)
 
 
-def _list(names):
-    more = ", …" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+def _words(kinds):
+    return [
+        f"{words}: {', '.join(names[:MOST_NAMED])}{', …' * (len(names) > MOST_NAMED)}"
+        for words, names in kinds.items()
+        if names
+    ]

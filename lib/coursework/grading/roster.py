@@ -1,4 +1,4 @@
-"""Who is enrolled: a CSV file with a column `student`, and more if there is more to say."""
+"""Who is enrolled: a table with a column `student`, and more if there is more to say."""
 
 import csv
 import hashlib
@@ -23,6 +23,32 @@ class Student(NamedTuple):
     fields: dict
 
 
+def read_table(path, what):
+    """Return the lines of a table as dicts, and its columns.
+
+    Commas, semicolons or tabulators; UTF-8, UTF-16 with its mark, or what Excel writes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{what} {path} is not there; give a CSV file")
+    data = path.read_bytes()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", "replace")
+    text = text.replace("\0", "")
+    begin = text.partition("\n")[0]
+    delimiter = max(",;\t", key=begin.count)
+    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
+    try:
+        lines, columns = list(reader), [name.strip() for name in reader.fieldnames or []]
+    except csv.Error as error:
+        raise ValueError(f"{what} {path} is no CSV file: {error}") from None
+    lines = [{str(k).strip(): v or "" for k, v in x.items() if isinstance(v, str)} for x in lines]
+    return [line for line in lines if any(line.values())], columns
+
+
 def read(path):
     """Return the students on a roster, in its order.
 
@@ -31,32 +57,19 @@ def read(path):
     ValueError
         If there is no such file, no column `student`, no student, or one student twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"roster {path} is not there; give a CSV file with a column 'student'")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"roster {path} is no CSV file in UTF-8: {error}") from None
-    if not lines or "student" not in lines[0]:
-        found = ", ".join(map(str, lines[0])) if lines else "no line"
+    lines, columns = read_table(path, "roster")
+    if not lines or "student" not in columns:
+        found = ", ".join(columns) or "no line"
         raise ValueError(f"roster {path} needs a column 'student' and a line each; found: {found}")
-    students = [_student(line, path) for line in lines if any(line.values())]
     seen = {}
-    for student in students:
-        if student.id in seen:
-            raise ValueError(f"roster {path} names {student.id!r} twice; each student once")
-        seen[student.id] = student
-    return students
-
-
-def _student(line, path):
-    fields = {str(key): value or "" for key, value in line.items() if isinstance(value, str)}
-    student = normalise(fields.get("student", ""))
-    if not student or not student.isprintable():
-        raise ValueError(f"roster {path} has a line without a readable id: {fields}")
-    return Student(student, safe_name(student), fields)
+    for line in lines:
+        student = normalise(line.get("student", ""))
+        if not student or not student.isprintable():
+            raise ValueError(f"roster {path} has a line without a readable id: {line}")
+        if student in seen:
+            raise ValueError(f"roster {path} names {student!r} twice; each student once")
+        seen[student] = Student(student, safe_name(student), line)
+    return list(seen.values())
 
 
 def safe_name(student):

@@ -1,10 +1,12 @@
 """Runs a student's cells inside the sandbox. Started as a script, by `coursework.grading.sandbox`.
 
-Reads a job (JSON) from standard input and writes one JSON line for each finished cell to standard
-output. It holds nothing that the trusted side believes: all it writes is taken as written by the
-student.
+Reads a job (a line of JSON) from standard input and writes one JSON line for each finished cell to
+standard output. When all have run it asks for the hidden instances, which are not in the sandbox
+before: they are the last thing that runs. It holds nothing that the trusted side believes: all it
+writes is taken as written by the student.
 """
 
+import base64
 import ctypes
 import json
 import os
@@ -19,7 +21,8 @@ DIE_WITH_PARENT = (1, 9)  # prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 def main():
     """Run the job and leave at once, whatever the student's code has left behind."""
-    job = json.load(sys.stdin)
+    commands = os.fdopen(os.dup(0), "rb")
+    job = json.loads(commands.readline())
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -30,13 +33,14 @@ def main():
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(*option)
     make_home(job["fonts"])
+    Path(os.environ["OVERPARAM_TASKS"]).write_bytes(base64.b64decode(job["tasks"]))
 
     def write(event):
         results.write(json.dumps(event) + "\n")
         results.flush()
 
     try:
-        run(job, write)
+        run(job, write, commands)
     except Exception as error:
         write({"failed": f"{type(error).__name__}: {error}"[:500]})
     results.close()
@@ -102,7 +106,7 @@ def make_client(nb, limits):
     client = Client(
         nb,
         on_cell_executed=remember,
-        timeout=limits["cell"],
+        timeout=max(1, round(limits["cell"])),
         startup_timeout=60,
         iopub_timeout=10,
         interrupt_on_timeout=False,
@@ -123,7 +127,7 @@ def size_of(content):
     return len(content.get("text", "")) + sum(map(len, content.get("traceback", [])))
 
 
-def run(job, write):
+def run(job, write, commands):
     """Run the cells one after the other; stop when the kernel is dead, or out of time or memory."""
     import logging
 
@@ -152,6 +156,13 @@ def run(job, write):
             write(event | {"outputs": cell.outputs, "cut": client.cut})
             if end != "done":
                 break
+        else:
+            write({"asks": True})
+            cell = nbformat.v4.new_code_cell(json.loads(commands.readline())["source"])
+            client.nb.cells.append(cell)
+            client.kept = 0
+            client.execute_cell(cell, len(client.nb.cells) - 1)
+            write({"hidden": cell.outputs})
         client.km.signal_kernel(9)
 
 

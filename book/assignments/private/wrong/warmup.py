@@ -27,7 +27,7 @@ WRONG = {
         ("a constant", "invariant = sp.Integer(1)", "is a constant"),
         ("an equation", "invariant = sp.Eq(u**2, v**2)", "is an equation"),
         ("another symbol", "invariant = sp.Symbol('w') ** 2", "holds the symbol w"),
-        ("a number where u is 1", "invariant = [1.0, 2.0]", "a sympy expression is asked for"),
+        ("a number where u is 1", "invariant = [1.0, 2.0]", "(a sympy expression) is asked for"),
     ],
     "2": [
         (
