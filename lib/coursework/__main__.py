@@ -8,12 +8,54 @@ from coursework import normalise
 from coursework.grading import course as folder
 from coursework.grading import grade, report, roster, sandbox, source
 
-MEGABYTE = sandbox.MEGABYTE
+COMMON = {
+    "--assignment": {"required": True, "help": "its name, such as warmup"},
+    "--roster": {"required": True, "help": "table with a column 'student'"},
+    "--out": {"default": "course", "help": "folder of the course (default: course)"},
+    "--source": {"help": f"private sources (default: {source.FOLDER})"},
+}
+RULES = {
+    "--deadline": {"help": "such as 2026-05-01T23:59 (this machine's time)"},
+    "--grace": {"type": float, "help": "minutes after it that are not late"},
+    "--late": {"help": "accept, reject, or percent taken off for each day"},
+}
+LIMITS = sandbox.Limits()
+YES = {"action": "store_true"}
+GRADE = {
+    "submissions": {"help": "folder of the notebooks that were handed in"},
+    "--student": {"action": "append", "default": [], "help": "grade only this one"},
+    "--regrade": YES | {"help": "also who has been graded"},
+    "--workers": {"type": int, "default": 2, "help": "submissions at a time (default: 2)"},
+    "--sandbox": {"default": "auto", "choices": ("auto", *sandbox.KINDS)},
+    "--cell": {"type": float, "default": LIMITS.cell, "help": "seconds for a cell (60)"},
+    "--total": {"type": float, "default": LIMITS.total, "help": "seconds for a notebook (240)"},
+    "--memory": {"type": float, "default": 512, "help": "MB for a submission (512)"},
+    "--quiet": YES | {"help": "no progress bar"},
+}
+UPLOAD = {
+    "--partial": YES | {"help": "also where a person's part waits"},
+    "--zero": YES | {"help": "0 for who has handed in nothing"},
+}
+FILL = UPLOAD | {
+    "--export": {"required": True, "help": "the CSV file that was exported"},
+    "--overwrite": YES | {"help": "also points that stand there"},
+    "--match": {"help": "the export's column with ids or e-mail addresses"},
+    "--column": {"help": "the column to fill, or its beginning"},
+}
 
 
 def main(arguments=None):
     """Run a command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m coursework", description="Grade a class's notebooks."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (run, words, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=words, description=words)
+        command.set_defaults(run=run, command=name)
+        for option, values in (COMMON | options).items():
+            command.add_argument(option, **values)
+    options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")  # of nbgrader's and nbformat's own making
     try:
         print(options.run(options))
@@ -26,100 +68,41 @@ def main(arguments=None):
     return 0
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m coursework", description="Grade a class's notebooks."
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name, run, words):
-        made = commands.add_parser(name, help=words, description=words)
-        made.set_defaults(run=run)
-        made.add_argument("--assignment", required=True, help="its name, such as warmup")
-        made.add_argument("--roster", required=True, help="CSV file with a column 'student'")
-        made.add_argument("--out", default="course", help="folder of the course (default: course)")
-        made.add_argument("--source", help=f"private sources (default: {source.FOLDER})")
-        return made
-
-    words = "run the submissions in a sandbox; write grades, feedback and the gradebook"
-    made = command("grade", _grade, words)
-    made.add_argument("submissions", help="folder of the notebooks that were handed in")
-    made.add_argument("--student", action="append", default=[], help="grade only this one")
-    made.add_argument("--regrade", action="store_true", help="also who has been graded")
-    made.add_argument("--workers", type=int, default=2, help="submissions at a time (default: 2)")
-    made.add_argument("--sandbox", default="auto", choices=("auto", *sandbox.KINDS))
-    default = sandbox.Limits()
-    limits = {"cell": "seconds for a cell", "total": "seconds for a notebook"}
-    for name, words in limits.items():
-        value = getattr(default, name)
-        made.add_argument(f"--{name}", type=float, default=value, help=f"{words} ({value})")
-    value = default.memory // MEGABYTE
-    made.add_argument("--memory", type=float, default=value, help=f"MB a submission ({value})")
-    made.add_argument("--quiet", action="store_true", help="no progress bar")
-    words = "write grades and feedback anew, after people have graded in nbgrader's formgrader"
-    for changed in (made, command("update", _update, words)):
-        changed.add_argument("--deadline", help="such as 2026-05-01T23:59 (this machine's time)")
-        changed.add_argument("--grace", type=float, help="minutes after it that are not late")
-        changed.add_argument("--late", help="accept, reject, or percent taken off for each day")
-    made = command("forget", _forget, "take a student's submission and grade out of the course")
-    made.add_argument("--student", required=True)
-    made.add_argument("--yes", action="store_true", help="do not ask")
-
-    for name, run, words in (
-        ("canvas", _canvas, "fill the points into what Canvas's gradebook exported"),
-        ("moodle", _moodle, "fill the points into Moodle's grading worksheet"),
-        ("gradescope", _gradescope, "write Gradescope's columns, and an autograder"),
-    ):
-        made = command(name, run, words)
-        made.add_argument("--partial", action="store_true", help="also where a person's part waits")
-        made.add_argument("--zero", action="store_true", help="0 for who has handed in nothing")
-        if name != "gradescope":
-            made.add_argument("--export", required=True, help="the CSV file that was exported")
-            made.add_argument("--overwrite", action="store_true", help="points that stand there")
-            match = {"canvas": "SIS Login ID", "moodle": "Email address"}[name]
-            words = f"the export's column with ids or addresses (default: {match})"
-            made.add_argument("--match", default=match, help=words)
-            column = {"required": True} if name == "canvas" else {"default": "Grade"}
-            made.add_argument("--column", help="the column to fill, or its beginning", **column)
-    return parser
-
-
-def _policy(options):
-    return {name: getattr(options, name) for name in ("deadline", "grace", "late")}
+def _where(options):
+    """Return what all commands have, and the rules for late submissions if there are any."""
+    values = {"assignment": options.assignment, "students": options.roster, "out": options.out}
+    rules = {name: getattr(options, name, None) for name in ("deadline", "grace", "late")}
+    return values | {"sources": options.source, "policy": rules}
 
 
 def _grade(options):
-    memory = int(options.memory * MEGABYTE)
+    memory = int(options.memory * sandbox.MEGABYTE)
     return grade.grade(
         options.submissions,
-        options.assignment,
-        options.roster,
-        options.out,
         only=options.student,
         regrade=options.regrade,
         workers=options.workers,
         wanted=options.sandbox,
         limits=sandbox.Limits(cell=options.cell, total=options.total, memory=memory),
-        sources=options.source,
         progress=not options.quiet,
-        policy=_policy(options),
+        **_where(options),
     )
 
 
 def _update(options):
-    where = (options.assignment, options.roster, options.out)
-    return grade.update(*where, sources=options.source, policy=_policy(options))
+    return grade.update(**_where(options))
 
 
 def _forget(options):
     question = f"Remove {options.student}'s grade of {options.assignment}? Type yes: "
     if not options.yes and input(question).strip() != "yes":
         return "nothing was changed"
-    where = (options.assignment, options.roster, options.student, options.out)
-    return grade.forget(*where, sources=options.source)
+    where = _where(options)
+    del where["policy"]
+    return grade.forget(options.student, **where)
 
 
-def _export(options, write):
+def _upload(options):
     """Write an upload from what the gradebook says now; return words for the screen."""
     enrolled = roster.read(options.roster)
     asked = source.read(options.assignment, options.source)
@@ -127,49 +110,48 @@ def _export(options, write):
         state = folder.survey(course)
         table = report.rows(course, state)
         points, left = report.final_points(table, options.partial, options.zero)
-        text, more = write(course, state, table, points)
-    left |= more
-    named = [f"{student} ({why})" for student, why in sorted(left.items())]
+        path = course.out / f"{options.command}-{course.assignment}.csv"
+        write = _gradescope if options.command == "gradescope" else _fill
+        text, more = write(options, course, state, table, points, path)
+    named = [f"{student} ({why})" for student, why in sorted((left | more).items())]
     rest = f" and {len(named) - 30} more" if len(named) > 30 else ""
-    return text + (f"\nleft out: {', '.join(named[:30])}{rest}" if named else "\nnobody left out")
+    return f"{text}\nleft out: {', '.join(named[:30]) or 'nobody'}{rest}"
 
 
-def _fill(options, system):
-    def write(course, state, table, points):
-        names = {normalise(s.fields.get("email", "")): s.id for s in course.students}
-        names |= {s.id: s.id for s in course.students}
-        values = (options.export, options.column, options.match, names, points, options.overwrite)
-        lines, left = report.filled(table, *values)
-        if not lines:
-            return "nothing to write: no final points, or no id matches (--match)", left
-        path = course.out / f"{system}-{course.assignment}.csv"
-        report.write_csv(path, lines)
-        return f"{path}: {len(lines)} lines", left
-
-    return _export(options, write)
-
-
-def _canvas(options):
-    return _fill(options, "canvas")
+def _fill(options, course, state, table, points, path):
+    default = {"canvas": ("SIS Login ID", None), "moodle": ("Email address", "Grade")}
+    match, column = default[options.command]
+    match, column = options.match or match, options.column or column
+    if column is None:
+        raise ValueError("name the column of the assignment with --column")
+    names = {normalise(s.fields.get("email", "")): s.id for s in course.students}
+    names |= {s.id: s.id for s in course.students}
+    where = (options.export, column, match)
+    lines, left = report.filled(*where, names, points, options.overwrite)
+    if not lines:
+        return "nothing to write: no final points, or no id matches (--match)", left
+    report.write_csv(path, lines)
+    return f"{path}: {len(lines)} lines", left
 
 
-def _moodle(options):
-    return _fill(options, "moodle")
+def _gradescope(options, course, state, table, points, path):
+    lines, results = report.gradescope(table, course, state, points)
+    report.write_csv(path, lines)
+    report.write_autograder(path.with_suffix(".zip"), results)
+    without = {s.id: "no e-mail" for s in course.students if not s.fields.get("email")}
+    text = f"{path}: {len(lines)} lines\n{path.with_suffix('.zip')}: an autograder for "
+    return f"{text}{len(results)}", {own: why for own, why in without.items() if own in points}
 
 
-def _gradescope(options):
-    def write(course, state, table, points):
-        lines, results = report.gradescope(table, course, state, points)
-        path = course.out / f"gradescope-{course.assignment}.csv"
-        report.write_csv(path, lines)
-        archive = path.with_suffix(".zip")
-        report.write_autograder(archive, results)
-        without = {s.id: "no e-mail" for s in course.students if not s.fields.get("email")}
-        text = f"{path}: {len(lines)} lines\n{archive}: an autograder for {len(results)}"
-        return text, {own: why for own, why in without.items() if own in points}
-
-    return _export(options, write)
-
+_BY_NAME = {"--student": {"required": True}, "--yes": YES | {"help": "do not ask"}}
+COMMANDS = {
+    "grade": (_grade, "run the submissions in a sandbox; write grades and feedback", GRADE | RULES),
+    "update": (_update, "write grades and feedback anew, after people have graded", RULES),
+    "forget": (_forget, "take a student's submission and grade out of the course", _BY_NAME),
+    "canvas": (_upload, "fill the points into what Canvas's gradebook exported", FILL),
+    "moodle": (_upload, "fill the points into Moodle's grading worksheet", FILL),
+    "gradescope": (_upload, "write Gradescope's columns, and an autograder", UPLOAD),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

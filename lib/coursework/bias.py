@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from coursework import compare
-from coursework.answers import Array, Expression, Function, Number, Probe
+from coursework.answers import Array, Expression, Function, Number
 from coursework.engine import Part, rounded
 from overparam import completion, losses, networks
 
@@ -51,14 +51,8 @@ def entry_compare(part, function, rng):
 # 2: a preconditioned flow
 
 
-def limit_probes(part):
-    labels = [
-        "from zero, with P = I",
-        "for fewer data than weights",
-        "for dependent rows of X",
-        "for data that no w fits",
-    ]
-    return [Probe(case, label) for case, label in zip(part.cases, labels, strict=True)]
+DATA = ("from zero, with P = I", "for fewer data than weights")
+DATA += ("for dependent rows of X", "for data that no w fits")
 
 
 def limit_data(rng):
@@ -85,11 +79,10 @@ def _limit(X, y, w0, P):
     return w0 + root @ np.linalg.lstsq(X @ root, y - X @ w0, rcond=1e-10)[0]
 
 
-def limit_compare(part, results):
-    probes = limit_probes(part)
-    rights = [_limit(*probe.arguments) for probe in probes]
-    for got, probe, right in zip(results, probes, rights, strict=True):
+def limit_compare(part, results, probes):
+    for got, probe in zip(results, probes, strict=True):
         X, y, w0, _ = probe.arguments
+        right = _limit(*probe.arguments)
         if isinstance(got, str) or got.shape != right.shape or compare.close(got, right, 1e-6):
             continue
         if np.linalg.norm(X.T @ (X @ got - y)) > 1e-5 * np.linalg.norm(X.T @ y):
@@ -99,8 +92,7 @@ def limit_compare(part, results):
                 f"predictions are off by {compare.percent(relative)} of the error at the start"
             )
 
-    def slips(probe):
-        X, y, w0, P = probe.arguments
+    def slips(X, y, w0, P):
         identity = np.eye(len(w0))
         return [
             (_limit(X, y, w0, identity), "it fits, but where does P enter?"),
@@ -110,7 +102,7 @@ def limit_compare(part, results):
             (_limit(X, y, w0, P @ P), "it fits: how often does P enter?"),
         ]
 
-    return compare.calls(results, probes, rights, "your function", 1e-6, slips)
+    return compare.calls(results, probes, _limit, 1e-6, slips)
 
 
 # 3: two layers, and the least norm
@@ -226,9 +218,7 @@ def depths_compare(part, ranks):
 
 PARTS = {
     "1": Part("The missing entry", 4, Expression(("c",)), entry_data, entry_compare),
-    "2": Part("A preconditioned flow", 4, Function(limit_probes), limit_data, limit_compare),
+    "2": Part("A preconditioned flow", 4, Function(DATA), limit_data, limit_compare),
     "3": Part("Two layers, and the least norm", 3, Number(), width_data, width_compare),
-    "4": Part(
-        "Completion at three depths", 3, Array(lambda part: (3,)), depths_data, depths_compare
-    ),
+    "4": Part("Completion at three depths", 3, Array((3,)), depths_data, depths_compare),
 }

@@ -23,12 +23,8 @@ def close_at_each(got, right, tolerance, floor):
     `floor` times the largest value is compared with that.
     """
     got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
-    return got.shape == right.shape and bool(
-        np.all(
-            np.abs(got - right)
-            <= tolerance * np.maximum(np.abs(right), floor * np.abs(right).max()) + 1e-300
-        )
-    )
+    size = np.maximum(np.abs(right), floor * np.abs(right).max())
+    return bool(np.all(np.abs(got - right) <= tolerance * size + 1e-300))
 
 
 def size_of_error(got, right):
@@ -129,20 +125,21 @@ def formula(function, points, right, what, tolerance=1e-6, slips=(), floor=1e-4)
     return f"{what} is {size_of_error(np.ravel(got)[worst], np.ravel(right)[worst])} at ({at})"
 
 
-def calls(results, probes, rights, what, tolerance=1e-4, slips=None):
+def calls(results, probes, right_of, tolerance=1e-4, slips=None):
     """Compare what a function returned at its probes.
 
     Parameters
     ----------
     results : list of arrays, or of words for what happened instead
-    rights : list of arrays
+    right_of : callable
+        Takes the arguments and returns what is right.
     slips : callable, optional
-        Takes the probe and returns pairs (value, hint). A hint is given if the slip explains
+        Takes the arguments and returns pairs (value, hint). A hint is given if the slip explains
         every result that is off.
     """
-    faults, explained = [], None
-    for got, probe, right in zip(results, probes, rights, strict=True):
-        right = np.asarray(right, dtype=float)
+    faults, explained, what = [], None, "your function"
+    for got, probe in zip(results, probes, strict=True):
+        right = np.asarray(right_of(*probe.arguments), dtype=float)
         if isinstance(got, str):
             return f"{what} {got} {probe.label}"
         if got.shape != right.shape:
@@ -154,7 +151,9 @@ def calls(results, probes, rights, what, tolerance=1e-4, slips=None):
             continue
         faults.append((got, probe, right))
         if slips is not None:
-            hints = {hint for value, hint in slips(probe) if close(got, value, tolerance)}
+            hints = {
+                hint for value, hint in slips(*probe.arguments) if close(got, value, tolerance)
+            }
             explained = hints if explained is None else explained & hints
     if not faults:
         return None

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.linalg import expm
 
 from coursework import compare
-from coursework.answers import Array, Expression, Function, Probe
+from coursework.answers import Array, Expression, Function
 from coursework.engine import Part, rounded
 from overparam import gradient_flow
 
@@ -94,14 +94,8 @@ def mode_compare(part, function, rng):
 # 3: symmetric factors
 
 
-def symmetric_probes(part):
-    labels = [
-        "for an invertible Y",
-        "for a singular Y",
-        "for a Y with a negative eigenvalue",
-        "at t = 0",
-    ]
-    return [Probe(case, label) for case, label in zip(part.cases, labels, strict=True)]
+KINDS = ("for an invertible Y", "for a singular Y")
+KINDS += ("for a Y with a negative eigenvalue", "at t = 0")
 
 
 def symmetric_data(rng):
@@ -128,12 +122,8 @@ def _symmetric_flow(t, Y, U0):
     return path.final @ path.final.T
 
 
-def symmetric_compare(part, results):
-    probes = symmetric_probes(part)
-    rights = [_symmetric_flow(*probe.arguments) for probe in probes]
-
-    def slips(probe):
-        t, Y, U0 = probe.arguments
+def symmetric_compare(part, results, probes):
+    def slips(t, Y, U0):
         growth = expm(t * Y)
         U = gradient_flow(lambda U: (U @ U.T - Y) @ U, U0, max(t, 1e-9)).final
         return [
@@ -149,7 +139,7 @@ def symmetric_compare(part, results):
             (Y, "that is the target"),
         ]
 
-    return compare.calls(results, probes, rights, "your function", 1e-5, slips)
+    return compare.calls(results, probes, _symmetric_flow, 1e-5, slips)
 
 
 # 4: which mode first
@@ -201,8 +191,6 @@ def order_compare(part, times):
 PARTS = {
     "1": Part("The imbalance under weight decay", 3, Expression(("t",)), decay_data, decay_compare),
     "2": Part("One mode", 3, Expression(("t",)), mode_data, mode_compare),
-    "3": Part(
-        "Symmetric factors", 5, Function(symmetric_probes), symmetric_data, symmetric_compare
-    ),
-    "4": Part("Which mode first", 3, Array(lambda part: (3,)), order_data, order_compare),
+    "3": Part("Symmetric factors", 5, Function(KINDS), symmetric_data, symmetric_compare),
+    "4": Part("Which mode first", 3, Array((3,)), order_data, order_compare),
 }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from coursework import compare
-from coursework.answers import Array, Expression, Function, Number, Probe
+from coursework.answers import Array, Expression, Function, Number
 from coursework.engine import Part, rounded
 from overparam import gradient_flow, networks, rates
 
@@ -84,9 +84,7 @@ def late_compare(part, rate):
 # 3: the largest step
 
 
-def step_probes(part):
-    labels = ["for two layers", "for three layers", "for four layers", "for a wide hidden layer"]
-    return [Probe((w,), label) for w, label in zip(part.cases, labels, strict=True)]
+LAYERS = ("for two layers", "for three layers", "for four layers", "for a wide hidden layer")
 
 
 def step_data(rng):
@@ -112,12 +110,11 @@ def _jacobian(weights):
     return np.hstack(blocks)
 
 
-def step_compare(part, results):
-    probes = step_probes(part)
-    rights = [2 / np.linalg.norm(_jacobian(*p.arguments), 2) ** 2 for p in probes]
+def step_compare(part, results, probes):
+    def border(weights):
+        return 2 / np.linalg.norm(_jacobian(weights), 2) ** 2
 
-    def slips(probe):
-        weights = probe.arguments[0]
+    def slips(weights):
         J = _jacobian(weights)
         singular = np.linalg.svd(J, compute_uv=False)
         right = 2 / singular[0] ** 2
@@ -142,7 +139,7 @@ def step_compare(part, results):
             (bound, "a sum of the layers' largest eigenvalues is only a bound"),
         ]
 
-    return compare.calls(results, probes, rights, "your function", 1e-5, slips)
+    return compare.calls(results, probes, border, 1e-5, slips)
 
 
 # 4: acceleration by depth
@@ -210,11 +207,10 @@ def race_compare(part, iterations):
     return f"your number of iterations for depth {depth} is {size}"
 
 
+FORMULA = Expression(("x",))
 PARTS = {
-    "1": Part(
-        "The velocity of a deep product", 3, Expression(("x",)), velocity_data, velocity_compare
-    ),
+    "1": Part("The velocity of a deep product", 3, FORMULA, velocity_data, velocity_compare),
     "2": Part("The rate at late times", 3, Number(), late_data, late_compare),
-    "3": Part("The largest stable step", 5, Function(step_probes), step_data, step_compare),
-    "4": Part("Acceleration by depth", 3, Array(lambda part: (2,)), race_data, race_compare),
+    "3": Part("The largest stable step", 5, Function(LAYERS, single=True), step_data, step_compare),
+    "4": Part("Acceleration by depth", 3, Array((2,)), race_data, race_compare),
 }

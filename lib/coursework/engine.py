@@ -23,7 +23,7 @@ import numpy as np
 
 from coursework import answers
 
-ASSIGNMENTS = ("warmup", "conservation", "convergence", "bias", "kernel")
+ASSIGNMENTS = ("warmup", "conservation", "convergence", "bias", "kernel", "edge")
 MIME = "application/vnd.overparam.answer+json"
 READER = "reader"  # the id of who has none
 TERM = ""  # any word here gives every student new numbers: one for each year
@@ -53,8 +53,8 @@ class Part:
     data : callable
         Takes a random generator and returns a dict: what `task` puts into its namespace.
     compare : callable
-        Takes the task, the answer, and for a formula a generator that draws the points to compare
-        at; returns None if it is right, else a message.
+        Takes the task and the answer; for a formula a generator that draws the points to compare
+        at, for a function its probes. Returns None if the answer is right, else a message.
     """
 
     title: str
@@ -209,6 +209,8 @@ def judge(assignment, part, student, record, seed=""):
             given = [own, answers.decode(definition.kind, own, record)]
             if isinstance(definition.kind, answers.Expression):
                 given.append(_generator("points", assignment, part, own.student, seed))
+            if isinstance(definition.kind, answers.Function):
+                given.append(definition.kind.probes(own))
             message = definition.compare(*given)
     except answers.AnswerError as error:
         message = str(error)

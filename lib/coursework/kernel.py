@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from coursework import compare
-from coursework.answers import Expression, Function, Number, Probe
+from coursework.answers import Expression, Function, Number
 from coursework.engine import Part, rounded
 from overparam import gradient_flow, regimes
 
@@ -70,9 +70,7 @@ def tangent_compare(part, function, rng):
 # 2: the linearized model
 
 
-def linear_probes(part):
-    labels = ["for an invertible K", "for a singular K", "from zero", "for a large t"]
-    return [Probe(case, label) for case, label in zip(part.cases, labels, strict=True)]
+KERNELS = ("for an invertible K", "for a singular K", "from zero", "for a large t")
 
 
 def linear_data(rng):
@@ -109,12 +107,8 @@ def _linear_flow(t, K, k, y, f0, g0):
     return path.final[-1]
 
 
-def linear_compare(part, results):
-    probes = linear_probes(part)
-    rights = [_linear_flow(*probe.arguments) for probe in probes]
-
-    def slips(probe):
-        t, K, k, y, f0, g0 = probe.arguments
+def linear_compare(part, results, probes):
+    def slips(t, K, k, y, f0, g0):
         return [
             (_linear_flow(t, K, k, y, 0 * f0, g0), "it is the error y - f0 that is learned"),
             (_linear_flow(t, K, k, y, f0, 0.0), "where is the prediction g0 at the start?"),
@@ -125,7 +119,7 @@ def linear_compare(part, results):
             (g0 + t * k @ (y - f0), "that is the first step only"),
         ]
 
-    return compare.calls(results, probes, rights, "your function", 1e-5, slips)
+    return compare.calls(results, probes, _linear_flow, 1e-5, slips)
 
 
 # 3: how far lazy training goes
@@ -218,7 +212,7 @@ def scale_compare(part, alpha):
 
 PARTS = {
     "1": Part("A tangent kernel", 3, Expression(("x", "z")), tangent_data, tangent_compare),
-    "2": Part("The linearized model", 5, Function(linear_probes), linear_data, linear_compare),
+    "2": Part("The linearized model", 5, Function(KERNELS), linear_data, linear_compare),
     "3": Part("How far lazy training goes", 3, Number(), travel_data, travel_compare),
     "4": Part("The scale between the regimes", 3, Number(), scale_data, scale_compare),
 }

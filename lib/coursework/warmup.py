@@ -4,7 +4,7 @@ import numpy as np
 from scipy.integrate import quad
 
 from coursework import compare
-from coursework.answers import Expression, Function, Number, Probe
+from coursework.answers import Expression, Function, Number
 from coursework.engine import Part
 from overparam import gradient_descent, gradient_flow, scalar
 
@@ -108,11 +108,8 @@ def rate_compare(part, rate):
 # 3: the time until the loss is small
 
 
-def time_probes(part):
-    return [
-        Probe((share, y, u0, v0), f"for share = {share:g}, y = {y:g}, u0 = {u0:g}, v0 = {v0:g}")
-        for share, y, u0, v0 in part.cases
-    ]
+def time_label(case):
+    return "for share = {:g}, y = {:g}, u0 = {:g}, v0 = {:g}".format(*case)
 
 
 def time_data(rng):
@@ -132,12 +129,11 @@ def _duration(share_of_error, y, u0, v0, imbalance=None):
     return quad(lambda x: 1 / ((y - x) * np.hypot(lam, 2 * x)), x0, x1)[0]
 
 
-def time_compare(part, results):
-    probes = time_probes(part)
-    rights = [_duration(np.sqrt(share), *rest) for share, *rest in (p.arguments for p in probes)]
+def time_compare(part, results, probes):
+    def right(share, *rest):
+        return _duration(np.sqrt(share), *rest)
 
-    def slips(probe):
-        share, y, u0, v0 = probe.arguments
+    def slips(share, y, u0, v0):
         imbalance = u0**2 - v0**2
         bound = scalar.rate_bound(imbalance, scalar.margin(y, u0 * v0))
         return [
@@ -154,7 +150,7 @@ def time_compare(part, results):
             ),
         ]
 
-    return compare.calls(results, probes, rights, "your function", 2e-3, slips)
+    return compare.calls(results, probes, right, 2e-3, slips)
 
 
 # 4: what descent does to the imbalance
@@ -194,6 +190,6 @@ def drift_compare(part, drift):
 PARTS = {
     "1": Part("What is conserved", 4, Expression(("u", "v")), conserved_data, conserved_compare),
     "2": Part("The rate at late times", 3, Number(), rate_data, rate_compare),
-    "3": Part("Time to a small loss", 4, Function(time_probes), time_data, time_compare),
+    "3": Part("Time to a small loss", 4, Function(time_label), time_data, time_compare),
     "4": Part("What descent does to it", 3, Number(), drift_data, drift_compare),
 }

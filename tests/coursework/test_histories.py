@@ -111,8 +111,8 @@ class World:
         self.given[student][cell] = points
 
     def forget(self, student):
-        where = (self.base.parent / "roster.csv", student, self.base / "out")
-        grade.forget("warmup", *where, sources=self.base.parent / "source")
+        where = ("warmup", self.base.parent / "roster.csv", self.base / "out")
+        grade.forget(student, *where, sources=self.base.parent / "source")
         self.received[student], self.graded[student], self.given[student] = set(), None, {}
 
     # What must be true

@@ -126,7 +126,7 @@ def update(assignment, students, out="course", *, sources=None, policy=None):
     return report.summary(course, rows, "nothing was run")
 
 
-def forget(assignment, students, student, out="course", *, sources=None):
+def forget(student, assignment, students, out="course", *, sources=None):
     """Take a student's submission and grade out of the course, by name; return words for it.
 
     The files that were received stay in their folder, and the log keeps the points.

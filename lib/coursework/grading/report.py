@@ -258,7 +258,7 @@ def final_points(table, partial=False, zero=False):
     return points, left
 
 
-def filled(table, export, column, match, names, points, overwrite=False):
+def filled(export, column, match, names, points, overwrite=False):
     """Return lines of another system's own export with one column filled in.
 
     Parameters
