@@ -25,7 +25,7 @@ import psutil
 import pytest
 import simulate
 from bs4 import BeautifulSoup
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coursework import __main__, task
@@ -1099,6 +1099,7 @@ notebooks = st.recursive(
 @example({"nbformat": 4, "cells": [{"cell_type": "code", "source": [1, "x"], "metadata": 3}]})
 @example({"nbformat": 4, "cells": [{"cell_type": "markdown", "attachments": [1], "id": []}]})
 @example({"nbformat": 2, "worksheets": 7})
+@settings(max_examples=40)
 def test_whatever_is_handed_in_is_read_or_refused(tmp_path_factory, notebook):
     path = tmp_path_factory.getbasetemp() / "fuzz.ipynb"
     path.write_text(json.dumps(notebook), encoding="utf-8")
