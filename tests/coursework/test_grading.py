@@ -789,7 +789,9 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
 
     def entered():
         path = tmp_path / "out" / "log.jsonl"
-        return path.read_text().count('"points"') if path.exists() else 0
+        lines = path.read_text().splitlines() if path.exists() else []
+        entries = [json.loads(line) for line in lines if line.endswith("}")]
+        return sum(e["what"] == "points" and e["student"] in ("b", "c") for e in entries)
 
     # In the middle: something is stored, and the sandbox of the next student is running.
     while entered() < 1 or not descendants(run.pid):
@@ -799,7 +801,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
     run.kill()
     run.communicate()
     done = entered()
-    assert 1 <= done < 4
+    assert done == 1
     if walled:
         _, alive = psutil.wait_procs(family, timeout=100)
         assert not alive
@@ -808,7 +810,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
     four = [*command, "--workers", "4", "--sandbox", WANTED]
     again = subprocess.run(four, capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith(f"{2 - done if done < 2 else 0} graded")
+    assert again.stdout.startswith("1 graded")
     for row in read_table(tmp_path / "out"):
         entry = expected[row["student"]]
         assert (row["status"], float(row["points"])) == (entry.status, entry.points)
