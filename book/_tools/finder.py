@@ -169,6 +169,7 @@ def index_of(kind: str, found: list[dict], titles: dict[str, str], page: str) ->
         address = f"{posixpath.relpath(chapter, posixpath.dirname(page))}.html#{entry['id']}"
         number, _, name = escape(entry["title"]).partition(" (")
         name = f" {name.removesuffix(')')}" if name else ""
+        name = re.sub(r"\\\(.*?\\\)", r'<span class="math notranslate">\g<0></span>', name)
         lines.append(f'<li><a class="reference internal" href="{address}">{number}</a>{name}</li>')
     return f"<ul>{''.join(lines)}</ul>".replace("<ul></ul>", "")
 
