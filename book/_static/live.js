@@ -54,8 +54,10 @@
       svg.append(make("path", { d: `M${px(x0)},${py(y)}H${px(x1)}`, class: "grid" }), make("text", { x: left - 8, y: py(y) + 5, "text-anchor": "end" }, number(y, 0)));
     }
     svg.append(make("text", { x: (w + left) / 2, y: h - 4, "text-anchor": "middle", class: "name" }, xName), make("text", { x: 12, y: py((y0 + y1) / 2), class: "name" }, yName));
-    const marks = make("g", {});
-    svg.append(marks);
+    const frame = make("clipPath", { id: `live-${box.dataset.live}` });
+    frame.append(make("rect", { x: left - 10, y: 0, width: w - left + 10, height: h - low + 10 }));
+    const marks = make("g", { "clip-path": `url(#live-${box.dataset.live})` });
+    svg.append(frame, marks);
     box.append(svg);
     const inside = ([x, y]) => Number.isFinite(x + y) && Math.abs(px(x)) < 3000 && Math.abs(py(y)) < 3000;
     const curve = (points, kind) => {
