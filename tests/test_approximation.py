@@ -501,3 +501,30 @@ def test_logistic_is_refused_for_limits_minus_one_and_one():
 def test_bad_input_names_the_argument(call, name):
     with pytest.raises(ValueError, match=name):
         call(np.random.default_rng(0))
+
+
+def test_special_functions_hold_over_the_whole_range():
+    """Mean length and mean cosine of a normal vector, against integrals and each other."""
+    from mpmath import mp
+
+    for d, radius in ((1, 1.0), (3, 2.0), (400, 1.0), (50, 6.0)):
+        exact = float(mp.hyp1f1(mp.mpf(d) / 2, mp.mpf(1) / 2, -mp.mpf(radius) ** 2 / 2))
+        assert abs(ap._mean_cosine(radius, d) - exact) < 1e-9
+    below, above = (ap._mean_cosine(1.0, 10**6 + i) for i in (0, 1))
+    assert abs(below - above) < 2e-3  # the expansion takes over
+    for d in (10**6 + 1, 10**18):
+        assert 1 - 1 / (2 * d) <= ap.gaussian_constant(d) / np.sqrt(d) <= 1
+    assert abs(ap.gaussian(10**7).at_zero - 1) < 1e-12
+
+
+def test_range_error_rescales_with_the_values():
+    values = np.random.default_rng(0).standard_normal(300)
+    wanted = ap.range_error(values, 1.0)
+    for scale in (1e-6, 1e6):
+        assert np.isclose(ap.range_error(scale * values, scale), scale * wanted)
+    assert np.isclose(ap.range_error(1e-6 * values, 0), 1e-6 * values.std())
+
+
+def test_many_functions_of_one_variable_take_no_time():
+    worst = ap.fourier_basis_error(10**8, 1)
+    assert np.isclose(worst, 2 / (np.sqrt(2) * np.pi * 10**8))

@@ -42,7 +42,6 @@ NOT_YET = {
     "lazy",
     "kernel",
     "particles",
-    "approximation",
     "tensors",
 }
 CHAPTERS = [

@@ -11,15 +11,20 @@ Letters: C is Barron's constant (`constant`), :math:`a=|\omega|_B`, :math:`\alph
 bounded function with `limits` (0, 1) or (-1, 1) at minus and plus infinity.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from math import comb
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
+from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
-from scipy.special import gammaln, hyp1f1, wofz
+from scipy.special import gammaln, wofz
 
 from overparam import _check
+
+LARGE = 10**6  # dimension from which expansions in 1/d are exact to single precision or better
 
 REGIONS = ("ball", "cube")
 LIMITS = [(0, 1), (-1, 1)]
@@ -73,7 +78,19 @@ def gaussian_constant(d):
     (Smith 2022, 7): the mean length of a standard normal vector.
     """
     d = _check.count("d", d)
+    if d > LARGE:  # the logarithms would cancel; the series has an error of order d^-5/2
+        return float(np.sqrt(d) * (1 - 1 / (4 * d) + 1 / (32 * d**2)))
     return float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+
+
+def _mean_cosine(radius, d):
+    """Return the mean of cos(r|ω|) for a standard normal ω in dimension d, 1F1(d/2, ½, -r²/2)."""
+    if d > LARGE:  # |ω| is normal with mean sqrt(d - ½) and variance ½, up to 1/sqrt(d)
+        return np.cos(radius * np.sqrt(d - 0.5)) * np.exp(-(radius**2) / 4)
+    # An integral with a cosine as its weight: the series of 1F1 cancels for large arguments.
+    low, high = max(0.0, np.sqrt(d) - 9), np.sqrt(d) + 9
+    density = lambda s: stats.chi.pdf(s, d)  # noqa: E731
+    return quad(density, low, high, weight="cos", wvar=radius, limit=500)[0]
 
 
 def cosines(frequencies, amplitudes=1.0, phases=0.0, region="ball", radius=1.0):
@@ -129,7 +146,7 @@ def gaussian(d, region="ball", radius=1.0):
     radius = _check.number("radius", radius, 0, strict=True)
     if region == "ball":
         constant = radius * gaussian_constant(d)
-        centre = hyp1f1(d / 2, 0.5, -(radius**2) / 2)  # mean of cos(r|omega|)
+        centre = _mean_cosine(radius, d)
     elif region == "cube":
         constant = radius * d * np.sqrt(2 / np.pi)
         centre = (wofz(radius / np.sqrt(2)) ** d).real  # mean of cos(r|omega|_1)
@@ -256,14 +273,17 @@ def range_error(values, length):
     """
     values = _check.finite_array("values", values, ndim=1)
     length = _check.number("length", length, 0)
-    low, high = values.min(), values.max() - length
-    if high <= low:
+    low, span = values.min(), np.ptp(values)
+    if span <= length:
         return 0.0
+    values, width = (values - low) / span, length / span  # the solver's tolerance is absolute
 
     def squared(m):  # convex in m
-        return np.mean((values - np.clip(values, m, m + length)) ** 2)
+        return np.mean((values - np.clip(values, m, m + width)) ** 2)
 
-    return float(np.sqrt(minimize_scalar(squared, bounds=(low, high), method="bounded").fun))
+    bounds, options = (0, 1 - width), {"xatol": 1e-10}
+    found = minimize_scalar(squared, bounds=bounds, method="bounded", options=options)
+    return float(span * np.sqrt(found.fun))
 
 
 def lattice_count(m, d):
@@ -280,9 +300,10 @@ def fourier_basis_error(n, d):
     :math:`1/(\sqrt2\pi m)`, where m is the least :math:`|k|_1` that has been left out.
     """
     n = _check.count("n", n)
-    m = 1
-    while lattice_count(m, d) <= n:
-        m += 1
+    high = 1
+    while lattice_count(high, d) <= n:
+        high *= 2
+    m = bisect_right(range(high), n, lo=1, key=lambda m: lattice_count(m, d))
     return float(1 / (np.sqrt(2) * np.pi * m))
 
 
