@@ -128,6 +128,18 @@ def test_tube_is_of_the_order_of_the_step_and_no_wider_than_needed():
     assert np.allclose(ratios, 0.5, atol=0.05) and abs(ratios[-1] - 0.5) < 1e-3
 
 
+def test_constants_of_the_tube_are_attained():
+    """Only the middle of three numbers moves, and the Armijo condition is an equality."""
+    numbers, step = [np.array([[w]]) for w in (2.0, 0.0, 1.0)], 0.25
+    for drifts, fallen in run_with_armijo(losses.squared_distance([[1.0]]), numbers, step, 1):
+        assert (
+            fallen == 0.5 and max(drifts) == 2 * step * fallen and sum(drifts) == 4 * step * fallen
+        )
+        break
+    else:
+        pytest.fail("the step was no Armijo step")
+
+
 def test_without_armijo_the_drift_leaves_the_tube():
     u, v, y, eta = 3.0, 0.1, 1.0, 0.2
     d, first = u**2 - v**2, (y - u * v) ** 2 / 2
