@@ -628,8 +628,7 @@ def test_two_losses_commute_for_diagonal_networks_and_not_for_two_layers():
     starts[two_layers] = [rng.standard_normal((3, 2)), rng.standard_normal(2)]
     for model, start in starts.items():
         ends = [
-            along(model(b), along(model(a), start))
-            for a, b in ((first, second), (second, first))
+            along(model(b), along(model(a), start)) for a, b in ((first, second), (second, first))
         ]
         products = [e[0] ** 2 - e[1] ** 2 if model is diagonal else e[0] @ e[1] for e in ends]
         gap = np.abs(products[0] - products[1]).max()

@@ -145,6 +145,7 @@ def make_pdf() -> int:
             )
             print_to(page, target)
             browser.close()
+        mend_bookmarks(target)
     finally:
         source.unlink()
     size = target.stat().st_size / 1e6
@@ -170,6 +171,32 @@ def chapter_pages(reader) -> list[int]:
     """Return the page numbers of the chapters, which are the bookmarks of the first level."""
     top = [entry for entry in reader.outline if not isinstance(entry, list)]
     return [reader.get_destination_page_number(entry) + 1 for entry in top]
+
+
+def mended(title: str) -> str:
+    """Return a bookmark's text once: Chromium doubles headings that it moves to the next page."""
+    number, rest = re.match(r"((?:\d+\.)+ )?(.*)", title, re.S).groups(default="")
+    if number and rest.startswith(number):
+        rest = rest.removeprefix(number)
+        half = len(rest) // 2
+        if rest[:half] == rest[half:]:
+            return number + rest[:half]
+    return title
+
+
+def mend_bookmarks(path: Path) -> None:
+    """Give every bookmark its text once."""
+    from pypdf import PdfWriter
+    from pypdf.generic import NameObject, TextStringObject
+
+    writer = PdfWriter(clone_from=path)
+    waiting = [writer.root_object["/Outlines"]]
+    while waiting:
+        entry = waiting.pop().get_object()
+        if "/Title" in entry:
+            entry[NameObject("/Title")] = TextStringObject(mended(entry["/Title"]))
+        waiting += [entry[key] for key in ("/First", "/Next") if key in entry]
+    writer.write(path)
 
 
 def make_zip() -> int:
