@@ -40,7 +40,6 @@ def name(path: Path) -> str:
 NOT_YET = {
     "lazy",
     "kernel",
-    "particles",
     "tensors",
 }
 CHAPTERS = [

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment, nnls, root
 
-from overparam import _check, flow
+from overparam import _check, activations, flow
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,6 @@ class Features:
     smooth: bool
 
 
-def _relu_slope(z):
-    return (z > 0).astype(float)
-
-
-ACTIVATIONS = {
-    "tanh": (np.tanh, lambda z: 1 / np.cosh(np.clip(z, -350, 350)) ** 2, None, True),
-    "squared relu": (lambda z: np.maximum(z, 0) ** 2, lambda z: 2 * np.maximum(z, 0), 3, True),
-    "relu": (lambda z: np.maximum(z, 0), _relu_slope, 2, False),
-}
-
-
 def network(X, activation="tanh"):
     r"""Return the features of a two-layer network: :math:`\Phi(w,a)=w\,\sigma(Xa)/\sqrt N`.
 
@@ -69,26 +58,30 @@ def network(X, activation="tanh"):
     Parameters
     ----------
     X : matrix, shape (N, d - 1)
-    activation : str
-        One of `ACTIVATIONS`: "tanh", "squared relu", "relu".
+    activation : str or activations.Activation
+        A name from `activations.ACTIVATIONS`, or an activation of your own.
+
+    Examples
+    --------
+    >>> network([[1.0, 0.0], [0.0, 1.0]], "relu").homogeneity
+    2
     """
     X = _check.matrix("X", X)
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
-    sigma, slope, homogeneity, smooth = ACTIVATIONS[activation]
-    scale = np.sqrt(len(X))
+    sigma, scale = activations.named(activation), np.sqrt(len(X))
+    homogeneity = sigma.homogeneity and sigma.homogeneity + 1  # the outer weight adds one
 
     def evaluate(u):
         w, z = u[..., :1], u[..., 1:] @ X.T
-        hidden = sigma(z) / scale
+        value, slope = sigma.evaluate(z)
+        hidden = value / scale
 
         def pullback(r):
-            back = w * slope(z) * r[..., None, :] / scale
+            back = w * slope * r[..., None, :] / scale
             return np.concatenate([hidden @ r[..., None], back @ X], axis=-1)
 
         return w * hidden, pullback
 
-    return Features(evaluate, X.shape[1] + 1, len(X), homogeneity, smooth)
+    return Features(evaluate, X.shape[1] + 1, len(X), homogeneity, sigma.smooth)
 
 
 def quadratic_neurons(X):
