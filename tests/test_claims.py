@@ -16,20 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html" / "book"
 REGISTER = ROOT / "book" / "claims.yml"
 LAST = {"A": 18, "B": 16, "C": 20, "D": 45, "E": 10, "F": 61, "G": 30, "H": 38}
-# H32 was merged into G19. By chapter: ids of the groups G and H without an entry so far. The line
-# goes with the chapter's entries, the whole table with the last of them.
-MERGED = {"H32"}
-MISSING = {
-    "choice": "G19 G20 G21 G22 G23 G24 G25 H33 H34 H35 H36 H37",
-}
 
 
 def wanted_ids():
-    """All ids of the register, in its order, without those that are still to come."""
-    ids = [f"{group}{n:02d}" for group, last in LAST.items() for n in range(1, last + 1)]
-    left_out = MERGED.union(*(line.split() for line in MISSING.values()))
-    assert left_out <= set(ids)
-    return [name for name in ids if name not in left_out]
+    """All ids of the register, in its order."""
+    return [f"{group}{n:02d}" for group, last in LAST.items() for n in range(1, last + 1)]
 
 
 def load_tool():
