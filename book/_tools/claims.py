@@ -9,6 +9,7 @@ build like any other broken link.
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,8 @@ REQUIRED = {"id", "claim", "source", "talk"}
 OPTIONAL = {"where", "test", "remark", "errata", "status"}
 
 ID = re.compile(r"[A-Z]\d\d")
+BOOK = Path(__file__).resolve().parents[1]
+EXERCISE = re.compile(r"\{exercise(?:-start)?\}[^:]*?:label: (ex-[A-Za-z0-9-]+)")
 LABEL = re.compile(rf"({'|'.join(ROLES)})-[A-Za-z0-9-]+")
 TEST = re.compile(r"tests/test_\w+\.py::test_\w+")
 
@@ -346,6 +349,13 @@ def _where(claim):
     links = ", ".join(map(_link, claim.where))
     tests = ", ".join(f"`{test}`" for test in claim.test)
     return f"In the book: {links}. Test: {tests}"
+
+
+@cache
+def exercise_labels():
+    """Labels of the book's exercises, which begin as those of its examples do."""
+    texts = (path.read_text(encoding="utf-8") for path in BOOK.glob("*.ipynb"))
+    return {label for text in texts for label in EXERCISE.findall(text)}
 
 
 def _link(label):

@@ -1,8 +1,8 @@
 """A local Sphinx extension: small repairs of a page's text when it is written.
 
 Statements, examples and exercises get a link to themselves; a formula keeps the punctuation that
-follows it on its line; the head of a proof can be styled; and ids that the extensions give to every
-box go, as an id may stand once on a page.
+follows it on its line; the head of a proof can be styled; ids that the extensions give to every
+box go, as an id may stand once on a page; and links may name a page and a label on it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 STATEMENT = re.compile(
     r'(<div class="[^"]*\b(?:proof \w+|exercise)\b[^"]*" id="([^"]+)">\s*'
@@ -46,7 +47,17 @@ def polish(app: Sphinx, pagename: str, template: str, context: dict, doctree: ob
         context["body"] = polished(context["body"])
 
 
+def know_labels(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Let MyST find labels behind a page's name (``errata.md#err-c09``), not only headings."""
+    domain = env.get_domain("std")
+    for name, (page, anchor, *title) in {**domain.anonlabels, **domain.labels}.items():
+        slugs = env.metadata[page].setdefault("myst_slugs", {})
+        slugs.setdefault(name, (0, anchor, title[0] if title else name))
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
+    app.connect("env-updated", know_labels)
     app.connect("html-page-context", polish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
