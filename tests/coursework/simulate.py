@@ -371,7 +371,7 @@ BREAKAGES = {
     "sys exit": Breakage(_after("import sys\nsys.exit()"), words="SystemExit"),
     "memory": Breakage(_after(MEMORY), "incomplete", "part", "MB of memory"),
     "output": Breakage(_after(OUTPUT)),
-    "forks": Breakage(_instead(FORKS), "incomplete", "part", "processes"),
+    "forks": Breakage(_instead(FORKS), "incomplete", "part", "no answer to judge"),
     "staying": Breakage(_after(STAYING)),
     "disk": Breakage(_after(DISK), words="OSError"),
     "input": Breakage(_after("input('your grade?')"), words="StdinNotImplementedError"),

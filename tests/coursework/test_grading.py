@@ -1208,7 +1208,10 @@ def test_an_interrupted_run_leaves_no_sandbox(klass, tmp_path, monkeypatch):
     command += ["--out", str(tmp_path / "out"), "--source", str(klass["folder"] / "source")]
     command += ["--sandbox", WANTED, "--cell", "600", "--total", "900"]
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Whoever starts the tests in the background has them ignore interruptions.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen(command, preexec_fn=heard, **pipes)
     deadline = time.monotonic() + 600
     while not descendants(run.pid):
         assert run.poll() is None and time.monotonic() < deadline
