@@ -38,7 +38,6 @@ def name(path: Path) -> str:
 # Chapters whose cells are not yet of the kinds that CONTRIBUTING.md tells apart; each is taken out
 # of this set when it is rewritten.
 NOT_YET = {
-    "lazy",
     "kernel",
     "tensors",
 }

@@ -5,40 +5,14 @@ Letters: :math:`h:\mathbb R^p\to\mathbb R^n` is the model, :math:`Dh(w)` its dif
 `losses.Loss` of the column y (shape (n, 1)), such as ``losses.squared_distance(target[:, None])``,
 with ½. Training is gradient flow of :math:`F_\alpha(w)=R(\alpha h(w))/\alpha^2`
 (Smith 2022, 2.3; Chizat, Oyallon and Bach 2019).
-
-``python -m overparam.lazy`` computes the table in ``data/lazy_students.csv`` afresh.
 """
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from overparam import _check, flow
-
-STUDENTS = Path(__file__).parent / "data" / "lazy_students.csv"
-# Setting of the stored table: d = 100 and m = 50 as in Chizat, Oyallon and Bach 2019, figure 1.
-PAPER_SIZE = {"d": 100, "m": 50, "n_train": 1000, "n_steps": 4000, "step": 0.2}
-PAPER_SCALES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-
-# Activation and its two derivatives; relu has no second one.
-_ACTIVATIONS = {
-    "tanh": (
-        np.tanh,
-        lambda z: 1 - np.tanh(z) ** 2,
-        lambda z: -2 * np.tanh(z) * (1 - np.tanh(z) ** 2),
-    ),
-    "softplus": (
-        lambda z: np.logaddexp(0, z),
-        lambda z: (1 + np.tanh(z / 2)) / 2,
-        lambda z: (1 - np.tanh(z / 2) ** 2) / 4,
-    ),
-    "square": (np.square, lambda z: 2 * z, lambda z: np.full_like(z, 2.0)),
-    "linear": (lambda z: z, np.ones_like, np.zeros_like),
-    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0).astype(float), None),
-}
+from overparam import _check, activations, flow
 
 
 @dataclass(frozen=True)
@@ -72,18 +46,16 @@ def two_layer(X, width, activation="tanh", scale=1.0):
     width : int
         The number m of neurons. The weights w are the m rows a_j one after the other and then b,
         p = m(d + 1) numbers.
-    activation : str
-        "tanh", "softplus", "square", "linear" or "relu". The last is not smooth: its model has a
-        differential away from the kinks and no curvature.
+    activation : str or activations.Activation
+        Without a second derivative (ReLU) the model has no curvature, and a differential away from
+        the kinks only.
     scale : float
         :math:`\alpha(m)` of Smith 2022, 2.4.
     """
     X = _check.matrix("X", X)
     width = _check.count("width", width)
     scale = _check.number("scale", scale, 0, strict=True)
-    if activation not in _ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
-    sigma, slope, bend = _ACTIVATIONS[activation]
+    sigma = activations.named(activation)
     d = X.shape[1]
 
     def split(w):
@@ -92,29 +64,30 @@ def two_layer(X, width, activation="tanh", scale=1.0):
 
     def value(w):
         a, b = split(w)
-        return scale * sigma(X @ a.T) @ b
+        return scale * sigma.value(X @ a.T) @ b
 
     def differential(w):
         a, b = split(w)
         z = X @ a.T
-        if bend is None and np.any(z == 0):
+        if not sigma.smooth and np.any(z == 0):
             raise ValueError(
-                f"w puts a neuron of activation {activation} on a kink, where the model has no "
+                "w puts a neuron on a kink of its activation, where the model has no "
                 "differential; move w or take a smooth activation"
             )
-        inner = (slope(z) * b)[:, :, None] * X[:, None, :]
-        return scale * np.hstack([inner.reshape(len(X), -1), sigma(z)])
+        values, slopes = sigma.evaluate(z)
+        inner = (slopes * b)[:, :, None] * X[:, None, :]
+        return scale * np.hstack([inner.reshape(len(X), -1), values])
 
     def curvature(w):
         # D²h is a sum over neurons of forms of separate weights: its norm is the largest of theirs.
         a, b = split(w)
         z = X @ a.T
         forms = np.zeros((width, len(X), d + 1, d + 1))
-        forms[:, :, :d, :d] = np.einsum("ij,ik,il->jikl", bend(z) * b, X, X, optimize=True)
-        forms[:, :, :d, d] = forms[:, :, d, :d] = np.einsum("ij,ik->jik", slope(z), X)
+        forms[:, :, :d, :d] = np.einsum("ij,ik,il->jikl", sigma.bend(z) * b, X, X, optimize=True)
+        forms[:, :, :d, d] = forms[:, :, d, :d] = np.einsum("ij,ik->jik", sigma.slope(z), X)
         return scale * _largest_norm(forms)
 
-    return Model(value, differential, None if bend is None else curvature)
+    return Model(value, differential, None if sigma.bend is None else curvature)
 
 
 def quadratic(J, Q):
@@ -136,61 +109,20 @@ def quadratic(J, Q):
     )
 
 
-def numerical(function):
-    r"""Return the `Model` of a smooth function w ↦ h(w), with differences for derivatives.
-
-    Differences of order four; meant for few parameters (the curvature takes some 16p² calls).
-
-    Raises
-    ------
-    ValueError
-        From the differential, at a w where the one-sided derivatives differ (a kink).
-    """
-    if isinstance(function, Model):
-        return function
-
-    def value(w):
-        return np.atleast_1d(_check.finite_array("model(w)", function(np.asarray(w, dtype=float))))
-
-    def slopes(f, w, step):
-        columns = []
-        for e in step * np.eye(len(w)):
-            near, far = f(w + e) - f(w - e), f(w + 2 * e) - f(w - 2 * e)
-            columns.append((8 * near - far) / (12 * step))
-        return np.stack(columns, axis=-1)
-
-    def differential(w):
-        w = _check.finite_array("w", w, ndim=1)
-        if _has_kink(value, w):
-            raise ValueError(
-                "model has a kink at w: its one-sided derivatives differ, and lazy training "
-                "needs a differential; move w or take a smooth activation"
-            )
-        return slopes(value, w, 1e-3)
-
-    def curvature(w):
-        differential(w)
-        form = slopes(lambda v: slopes(value, v, 1e-3), _check.finite_array("w", w, ndim=1), 1e-2)
-        return bilinear_norm((form + form.swapaxes(1, 2)) / 2)
-
-    return Model(value, differential, curvature)
-
-
 def linearize(model, w0):
     r"""Return the model :math:`\bar h(w)=h(w_0)+Dh(w_0)(w-w_0)` (Smith 2022, 2.1).
 
     Parameters
     ----------
-    model : Model or callable
-        A callable w ↦ h(w) is differentiated numerically (see `numerical`).
+    model : Model
     w0 : vector, shape (p,)
 
     Raises
     ------
     ValueError
-        If `w0` is not finite or does not fit, or if the model has a kink there.
+        If `w0` is not finite or does not fit, or if a network has a kink there.
     """
-    model, w0, h0, D = _at(model, w0)
+    w0, h0, D = _at(model, w0)
     return Model(lambda w: h0 + D @ (_weights(w, len(w0)) - w0), lambda w: D.copy(), lambda w: 0.0)
 
 
@@ -219,7 +151,7 @@ def doubled(model):
 
 def centred(model, w0):
     r"""Return :math:`w\mapsto h(w)-h(w_0)`, the other way to a start with output zero."""
-    model, w0, h0, _ = _at(model, w0)
+    w0, h0, _ = _at(model, w0)
     return Model(lambda w: model(w) - h0, model.differential, model.curvature)
 
 
@@ -244,7 +176,7 @@ def relative_scale(model, w0, target, alpha=1.0):
 
     Parameters
     ----------
-    model : Model or callable
+    model : Model
     w0 : vector, shape (p,)
     target : vector, shape (n,)
         The :math:`y^*` of :math:`\tfrac12\|y-y^*\|^2`.
@@ -258,7 +190,7 @@ def relative_scale(model, w0, target, alpha=1.0):
         do not fit or alpha is not positive.
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
-    model, w0, h0, D = _at(model, w0)
+    w0, h0, D = _at(model, w0)
     target = _target(target, h0)
     size = _norm(D)
     if size == 0:
@@ -274,7 +206,7 @@ def relative_changes(model, w0, target, step):
     :math:`\eta\|\nabla F\|\,\|D^2h\|/\|Dh\|`) of Smith 2022, 2.1.
     """
     step = _check.number("step", step, 0, strict=True)
-    model, w0, h0, D = _at(model, w0)
+    w0, h0, D = _at(model, w0)
     target = _target(target, h0)
     residual = h0 - target
     loss, gradient = 0.5 * residual @ residual, D.T @ residual
@@ -299,7 +231,7 @@ def train(model, w0, loss, alpha, t, **options):
 
     Parameters
     ----------
-    model : Model or callable
+    model : Model
     w0 : vector
     loss : losses.Loss
         R, a function of the output as a column.
@@ -312,11 +244,11 @@ def train(model, w0, loss, alpha, t, **options):
     ------
     ValueError
         For a model that is not smooth (kinks spoil the order of an adaptive method: take
-        `students` or `flow.gradient_descent`, and call it descent), a loss of another size, alpha
+        `flow.gradient_descent`, and call it descent), a loss of another size, alpha
         that is not positive, or a flow that leaves every bound.
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
-    model, w0, h0, _ = _at(model, w0)
+    w0, h0, _ = _at(model, w0)
     _curvature(model, None)
     _loss_gradient(loss, h0)
 
@@ -339,7 +271,7 @@ def gaps(model, w0, loss, alpha, t, rtol=1e-11, atol=1e-12):
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     times = _check.finite_array("t", t, ndim=1)
-    model, w0, _, _ = _at(model, w0)
+    w0, _, _ = _at(model, w0)
     _curvature(model, None)
 
     def flow_from_zero(h):
@@ -359,78 +291,67 @@ def gaps(model, w0, loss, alpha, t, rtol=1e-11, atol=1e-12):
 def finite_time_bounds(model, w0, loss, alpha, time, lipschitz):
     r"""Return bounds on the three `gaps` for :math:`h(w_0)=0` on [0, time].
 
-    With :math:`\Delta R=R(0)-\inf R`, :math:`K=\|Dh(w_0)\|`, L = `lipschitz`, R M-smooth,
-    :math:`\rho=\sqrt{T\Delta R}/\alpha` and :math:`G=\sqrt{2M\Delta R}`: the weights move at most
+    With :math:`\Delta R=R(0)-\inf R`, :math:`s_1=\|Dh(w_0)\|`, H = `lipschitz`, R K-smooth,
+    :math:`\rho=\sqrt{T\Delta R}/\alpha` and :math:`G=\sqrt{2K\Delta R}`: the weights move at most
     :math:`\rho`, the outputs differ by at most
-    :math:`g=(2K+L\rho)L\rho G\,\frac{e^{K^2MT}-1}{K^2M}`, the weights by at most
-    :math:`\frac T\alpha(L\rho G+KMg)`. The form of Theorem 2.2 of Smith 2022 that the chapter
-    proves; L is a Lipschitz constant of Dh on the ball of radius :math:`\rho`.
+    :math:`g=(2s_1+H\rho)H\rho G\,\frac{e^{s_1^2KT}-1}{s_1^2K}`, the weights by at most
+    :math:`\frac T\alpha(H\rho G+s_1Kg)`. The form of Theorem 2.2 of Smith 2022 that the chapter
+    proves; H is a Lipschitz constant of Dh on the ball of radius :math:`\rho`.
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     T = _check.number("time", time, 0, strict=True)
-    L = _check.number("lipschitz", lipschitz, 0)
-    _, _, h0, D = _at(model, w0)
+    H = _check.number("lipschitz", lipschitz, 0)
+    _, h0, D = _at(model, w0)
     _need_zero(h0)
-    M = _constant(loss, "smoothness")
+    K = _constant(loss, "smoothness")
     excess = loss.value(h0[:, None]) - _constant(loss, "minimum")
-    K, G = _norm(D), np.sqrt(2 * M * excess)
+    s_1, G = _norm(D), np.sqrt(2 * K * excess)
     rho = np.sqrt(T * excess) / alpha
-    growth = np.expm1(K**2 * M * T) / (K**2 * M) if K else T
-    outputs = (2 * K + L * rho) * L * rho * G * growth
-    return np.array([rho, T / alpha * (L * rho * G + K * M * outputs), outputs])
-
-
-def printed_threshold(D, condition, lipschitz):
-    r"""Return :math:`C_0=\sigma_{\min}^3/(32\kappa^{3/2}\|Dh\|\,\mathrm{Lip}(Dh))`.
-
-    Theorem 2.4 of Smith 2022 asks for :math:`\|h(w_0)\|\le C_0` and :math:`\alpha>\|y^*\|/C_0`.
-    `D` is :math:`Dh(w_0)`, shape (n, p), `condition` the :math:`\kappa=M/m` of the loss.
-    """
-    D, sigma, condition, lipschitz = _surjective(D, condition, lipschitz)
-    return sigma**3 / (32 * condition**1.5 * _norm(D) * lipschitz)
+    growth = np.expm1(s_1**2 * K * T) / (s_1**2 * K) if s_1 * K else T
+    outputs = (2 * s_1 + H * rho) * H * rho * G * growth
+    return np.array([rho, T / alpha * (H * rho * G + s_1 * K * outputs), outputs])
 
 
 def convergence_threshold(D, condition, lipschitz):
-    r"""Return :math:`\sigma_{\min}^2/(4\sqrt\kappa\,\mathrm{Lip}(Dh))`.
+    r"""Return :math:`s^2/(4\sqrt{K/\mu}\,H)`.
 
     The flow converges exponentially when :math:`\|h(w_0)-y^*/\alpha\|` is less than this, as the
-    chapter proves. It is at least 8 times `printed_threshold`, and enough for its hypotheses.
+    chapter proves. `D` is :math:`Dh(w_0)`, shape (n, p), onto, with the smallest singular value s;
+    `condition` is :math:`K/\mu` of the loss and `lipschitz` the Lipschitz constant H of Dh.
     """
-    _, sigma, condition, lipschitz = _surjective(D, condition, lipschitz)
-    return sigma**2 / (4 * np.sqrt(condition) * lipschitz)
+    _, s, condition, lipschitz = _onto(D, condition, lipschitz)
+    return s**2 / (4 * np.sqrt(condition) * lipschitz)
 
 
 def convergence_rate(D, strong_convexity):
-    r"""Return :math:`m\sigma_{\min}^2/4`, the rate of :math:`\|\alpha h-y^*\|` in Theorem 2.4."""
-    _, sigma, _, _ = _surjective(D, 1.0, 1.0)
-    return _check.number("strong_convexity", strong_convexity, 0, strict=True) * sigma**2 / 4
+    r"""Return :math:`\mu s^2/4`, the rate of :math:`\|\alpha h-y^*\|` in Theorem 2.4."""
+    _, s, _, _ = _onto(D, 1.0, 1.0)
+    return _check.number("strong_convexity", strong_convexity, 0, strict=True) * s**2 / 4
 
 
 def uniform_bounds(model, w0, loss, target, alpha, lipschitz):
     r"""Return bounds on the three `gaps` over all :math:`t\ge0`, for :math:`h(w_0)=0`.
 
-    For R with constants m, M and minimizer `target`, :math:`\kappa=M/m`, surjective
-    :math:`Dh(w_0)` and alpha above the threshold: with :math:`r=\|y^*\|`,
-    :math:`\rho=2\sqrt\kappa\,r/(\alpha\sigma)`, :math:`K=\|Dh(w_0)\|` and
-    :math:`A=(2K+L\rho)L\rho M\sqrt\kappa\,r/\sigma`, the bounds are :math:`\rho` (weights moved),
-    :math:`\frac4{\alpha m\sigma^2}(L\rho M\sqrt\kappa\,r+KMg)` (weights apart) and
-    :math:`g=\frac{4KA}{3m\sigma^2}` (outputs apart), of order 1/α, 1/α² and 1/α.
+    For R with the constants :math:`\mu,K` and minimizer `target`, :math:`Dh(w_0)` onto and alpha
+    above the threshold: with :math:`c=\sqrt{K/\mu}`, :math:`s_1=\|Dh(w_0)\|`, s its smallest
+    singular value, :math:`\rho=2c\|y^*\|/(\alpha s)` and
+    :math:`A=(2s_1+H\rho)H\rho Kc\|y^*\|/s`, the bounds are :math:`\rho` (weights moved),
+    :math:`\frac4{\alpha\mu s^2}(H\rho Kc\|y^*\|+s_1Kg)` (weights apart) and
+    :math:`g=\frac{4s_1A}{3\mu s^2}` (outputs apart), of order 1/α, 1/α² and 1/α.
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
-    _, _, h0, D = _at(model, w0)
+    _, h0, D = _at(model, w0)
     _need_zero(h0)
-    r = np.linalg.norm(_target(target, h0))
-    m, M = _constant(loss, "strong_convexity"), _constant(loss, "smoothness")
-    _, sigma, condition, L = _surjective(D, M / m if m else np.inf, lipschitz)
-    if r >= alpha * convergence_threshold(D, condition, L):
-        raise ValueError(
-            f"alpha must be more than {r / convergence_threshold(D, condition, L):g} for these "
-            f"bounds, got {alpha:g}"
-        )
-    K, speed = _norm(D), m * sigma**2 / 4
-    rho, force = 2 * np.sqrt(condition) * r / (alpha * sigma), M * np.sqrt(condition) * r
-    outputs = K * (2 * K + L * rho) * L * rho * force / sigma / (3 * speed)
-    return np.array([rho, (L * rho * force + K * M * outputs) / (alpha * speed), outputs])
+    size = np.linalg.norm(_target(target, h0))
+    mu, K = _constant(loss, "strong_convexity"), _constant(loss, "smoothness")
+    _, s, condition, H = _onto(D, K / mu if mu else np.inf, lipschitz)
+    least = size / convergence_threshold(D, condition, H)
+    if alpha <= least:
+        raise ValueError(f"alpha must be more than {least:g} for these bounds, got {alpha:g}")
+    s_1, rate, c = _norm(D), mu * s**2 / 4, np.sqrt(condition)
+    rho, force = 2 * c * size / (alpha * s), K * c * size
+    outputs = s_1 * (2 * s_1 + H * rho) * H * rho * force / s / (3 * rate)
+    return np.array([rho, (H * rho * force + s_1 * K * outputs) / (alpha * rate), outputs])
 
 
 def bounded_weights(width, d, rng):
@@ -444,160 +365,6 @@ def bounded_weights(width, d, rng):
     return np.concatenate([a.ravel(), rng.choice([-1.0, 1.0], size=width)])
 
 
-@dataclass(frozen=True)
-class Classroom:
-    """Data from a teacher network, and the weights with which the students start.
-
-    `X`, `y`, `X_test`, `y_test` are inputs (one a row) and outputs; `a` (m, d) and `b` (m,) the
-    weights at scale one, the second half a copy of the first with b reversed (doubling trick).
-    """
-
-    X: np.ndarray
-    y: np.ndarray
-    X_test: np.ndarray
-    y_test: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-
-
-def classroom(d, m, n_train, rng, n_teacher=3, n_test=1000):
-    r"""Return a `Classroom`: a sum of `n_teacher` ReLU neurons to be learnt by `m` of them.
-
-    Inputs are uniform on the sphere of radius :math:`\sqrt d`, the teacher's weights unit vectors,
-    its output divided by its standard deviation. Students have weights of variance 1/d and 1/m,
-    doubled, so that their first output is zero.
-    """
-    d, m, n_teacher = (
-        _check.count(*pair) for pair in [("d", d), ("m", m), ("n_teacher", n_teacher)]
-    )
-    n_train, n_test = _check.count("n_train", n_train), _check.count("n_test", n_test, 2)
-    _check.generator("rng", rng)
-    if m % 2:
-        raise ValueError(f"m must be even, because half of the neurons mirror the rest; got {m}")
-
-    def on_sphere(count):
-        Z = rng.standard_normal((count, d))
-        return Z / np.linalg.norm(Z, axis=1, keepdims=True)
-
-    X, X_test = np.sqrt(d) * on_sphere(n_train), np.sqrt(d) * on_sphere(n_test)
-    teacher = on_sphere(n_teacher)
-    y, y_test = (np.maximum(Z @ teacher.T, 0).sum(axis=1) for Z in (X, X_test))
-    half = rng.standard_normal((m // 2, d)) / np.sqrt(d)
-    signs = rng.standard_normal(m // 2) / np.sqrt(m)
-    a, b = np.concatenate([half, half]), np.concatenate([signs, -signs])
-    return Classroom(X, y / y_test.std(), X_test, y_test / y_test.std(), a, b)
-
-
-def students(room, scales, n_steps, step):
-    r"""Train ReLU students from weights of several scales by gradient **descent**.
-
-    Each runs `n_steps` steps of length :math:`\text{step}/(1+\tau^2)` on
-    :math:`\frac1{2n}\|h-y\|^2` from the weights :math:`\tau(a,b)`. By homogeneity that is output
-    scale :math:`\alpha=\tau^2`. All scales move together in one stack of weights.
-
-    Parameters
-    ----------
-    room : Classroom
-    scales : vector of positive numbers
-    n_steps : int
-    step : float
-
-    Returns
-    -------
-    train_error, test_error, moved : ndarrays, one entry a scale
-        Half the mean squared errors, and :math:`\|w-w_0\|/\|w_0\|`.
-
-    Raises
-    ------
-    ValueError
-        If a scale is not positive, or the step is so long that the numbers blow up.
-    """
-    scales = np.atleast_1d(_check.finite_array("scales", scales))
-    if np.any(scales <= 0):
-        raise ValueError(f"scales must be positive, got {scales.min():g}")
-    n_steps, step = _check.count("n_steps", n_steps), _check.number("step", step, 0, strict=True)
-    (m, d), count, n = room.a.shape, len(scales), len(room.y)
-    a0 = (scales[:, None, None] * room.a).reshape(count * m, d)
-    b0 = scales[:, None] * room.b
-    a, b, steps = a0.copy(), b0.copy(), step / (1 + scales**2)
-
-    def outputs(X):
-        active = np.maximum(X @ a.T, 0).reshape(len(X), count, m)
-        return active, (active * b).sum(axis=2)
-
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(n_steps):
-            active, h = outputs(room.X)
-            r = (h - room.y[:, None]) * (steps / n)
-            pull = (active > 0) * (r[:, :, None] * b)
-            a, b = (
-                a - pull.reshape(n, -1).T @ room.X,
-                b - np.einsum("nsm,ns->sm", active, r),
-            )
-        errors = [
-            0.5 * np.mean((outputs(X)[1] - y[:, None]) ** 2, axis=0)
-            for X, y in ((room.X, room.y), (room.X_test, room.y_test))
-        ]
-    if not np.all(np.isfinite(errors)):
-        raise ValueError(f"step = {step:g} is too long: descent diverged; take a shorter one")
-    squares = ((a - a0) ** 2).reshape(count, -1).sum(axis=1) + ((b - b0) ** 2).sum(axis=1)
-    return *errors, np.sqrt(squares / (scales**2 * (np.sum(room.a**2) + np.sum(room.b**2))))
-
-
-def lazy_student(room, n_steps, step):
-    r"""Return (train error, test error) of the linearized student, the limit of large scale.
-
-    `n_steps` of kernel gradient descent with the tangent kernel at the start, summed in closed form
-    with its eigenvectors. The limit of `students` for :math:`\tau\to\infty`.
-    """
-    n_steps, step = _check.count("n_steps", n_steps), _check.number("step", step, 0, strict=True)
-
-    def kernel(X, Z):
-        zx, zz = X @ room.a.T, Z @ room.a.T
-        gates = ((zx > 0) * room.b**2) @ (zz > 0).T
-        return gates * (X @ Z.T) + np.maximum(zx, 0) @ np.maximum(zz, 0).T
-
-    values, vectors = np.linalg.eigh(kernel(room.X, room.X))
-    shrink = 1 - step * values / len(room.y)
-    if shrink.min() < -1:
-        raise ValueError(f"step = {step:g} is too long: descent diverges; take a shorter one")
-    # sum over k < n_steps of shrink^k, which is n_steps where the kernel vanishes
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.where(1 - shrink > 1e-12, (1 - shrink**n_steps) / (1 - shrink), n_steps)
-    coefficients = vectors @ (total * (vectors.T @ room.y)) * step / len(room.y)
-    return tuple(
-        0.5 * np.mean((kernel(X, room.X) @ coefficients - y) ** 2)
-        for X, y in ((room.X, room.y), (room.X_test, room.y_test))
-    )
-
-
-def paper_students(seed, scales=PAPER_SCALES):
-    """Return rows (seed, scale, train error, test error, moved) at the size of the paper.
-
-    The last row, with scale infinity, is the linearized student.
-    """
-    size = PAPER_SIZE
-    room = classroom(size["d"], size["m"], size["n_train"], np.random.default_rng(seed))
-    columns = students(room, scales, size["n_steps"], size["step"])
-    rows = [(seed, *row) for row in zip(scales, *columns, strict=True)]
-    return [*rows, (seed, np.inf, *lazy_student(room, size["n_steps"], size["step"]), 0.0)]
-
-
-def stored_students():
-    """Return the stored table as an array with columns seed, scale, train, test, moved."""
-    return np.loadtxt(STUDENTS, delimiter=",", skiprows=1)
-
-
-def main():
-    """Compute the stored table afresh: about a minute for three seeds."""
-    with STUDENTS.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["seed", "scale", "train_error", "test_error", "moved"])
-        for seed in range(3):
-            for row in paper_students(seed):
-                table.writerow([f"{number:.6g}" for number in row])
-
-
 def _weights(w, size):
     w = np.asarray(w, dtype=float)
     if w.shape != (size,):
@@ -606,11 +373,12 @@ def _weights(w, size):
 
 
 def _at(model, w0):
-    """Return the model as a `Model`, w0, h(w0) and Dh(w0), all checked."""
-    model = numerical(model)
+    """Return w0, h(w0) and Dh(w0), all checked."""
+    if not isinstance(model, Model):
+        raise ValueError(f"model must be a lazy.Model with its differential, got {model!r:.80}")
     w0 = _check.finite_array("w0", w0, ndim=1)
     h0 = _check.finite_array("model(w0)", model(w0), ndim=1)
-    return model, w0, h0, _check.matrix("the differential of model at w0", model.differential(w0))
+    return w0, h0, _check.matrix("the differential of model at w0", model.differential(w0))
 
 
 def _target(target, h0):
@@ -627,7 +395,7 @@ def _curvature(model, w):
     if model.curvature is None:
         raise ValueError(
             "model is not twice differentiable (a non-smooth activation such as relu), and this "
-            "needs a smooth one; take softplus or tanh, or train by descent with `students`"
+            "needs a smooth one; take softplus or tanh, or train by descent"
         )
     return None if w is None else model.curvature(w)
 
@@ -657,7 +425,7 @@ def _need_zero(h0):
         raise ValueError("model must have output zero at w0; see `doubled` and `centred`")
 
 
-def _surjective(D, condition, lipschitz):
+def _onto(D, condition, lipschitz):
     D = _check.matrix("D", D)
     condition = _check.number("condition", condition, 1)
     lipschitz = _check.number("lipschitz", lipschitz, 0, strict=True)
@@ -671,21 +439,6 @@ def _surjective(D, condition, lipschitz):
 
 def _norm(D):
     return np.linalg.norm(D, 2)
-
-
-def _has_kink(value, w):
-    """Tell whether one-sided slopes along an axis differ by an amount that does not shrink."""
-    here = value(w)
-    for e in np.eye(len(w)):
-        jumps = []
-        for step in (1e-4, 1e-6):
-            ahead, behind = value(w + step * e) - here, here - value(w - step * e)
-            jumps.append(np.abs(ahead - behind).max() / step)
-        slope = max(np.abs(ahead).max(), np.abs(behind).max()) / step
-        # The last term is well above round-off in the values.
-        if jumps[1] > max(0.5 * jumps[0], 1e-5 * slope, 1e-8 * np.abs(here).max()):
-            return True
-    return False
 
 
 def _largest_norm(forms):
@@ -724,7 +477,3 @@ def _norms(forms, tolerance=1e-12, max_iterations=100):
             break
         z, before = np.where(lengths > 0, image / np.where(lengths > 0, lengths, 1), z), lengths
     return lengths[..., 0].max(axis=1)
-
-
-if __name__ == "__main__":
-    main()
