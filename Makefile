@@ -1,10 +1,12 @@
-# Everything goes through .venv, which is made here and made anew when what it holds changes.
+# Everything goes through .venv, which is made here and made anew when what it holds changes:
+# requirements.txt for the book, tests/requirements.txt on top of it for the rest.
 #   make PYTHON=python3.12 book     picks another interpreter for it
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TESTS := $(VENV)/.installed-tests
 # The same number stands in book/_tools/notebooks.py.
 CELL_TIMEOUT := 120
 
@@ -41,6 +43,11 @@ $(STAMP): requirements.txt constraints.txt lib/pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@touch $@
 
+$(TESTS): $(STAMP) tests/requirements.txt
+	@echo "== environment: adding tests/requirements.txt (a minute)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	@touch $@
+
 book: $(STAMP)
 	@$(BIN)/python book/_tools/notebooks.py run
 	@echo "== site: building strictly into _build/html"
@@ -48,14 +55,14 @@ book: $(STAMP)
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "== done: open _build/html/index.html"
 
-pdf: book
+pdf: $(TESTS) book
 	@$(BIN)/python book/_tools/publish.py pdf
 
 zip: book
 	@$(BIN)/python book/_tools/publish.py zip
 
 # Both runs are made even if the first one fails, so that one call tells everything.
-test: book
+test: $(TESTS) book
 	@failed=0; \
 	echo "== tests: library, book and browser"; \
 	$(BIN)/python -m pytest tests -n 2 || failed=1; \
@@ -67,13 +74,13 @@ test: book
 notebooks: $(STAMP)
 	@$(BIN)/python book/_tools/notebooks.py write
 
-assignments: $(STAMP)
+assignments: $(TESTS)
 	@$(BIN)/python book/_tools/assignments.py
 
-lint: $(STAMP)
+lint: $(TESTS)
 	@$(BIN)/ruff check .
 
-bench: $(STAMP)
+bench: $(TESTS)
 	@$(BIN)/python benchmarks/run.py
 
 clean:

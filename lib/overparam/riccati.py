@@ -140,7 +140,7 @@ def riccati_matrix(Y: ArrayLike, imbalance: float) -> NDArray[np.float64]:
     r"""Return :math:`S=\begin{pmatrix}\frac\lambda2I&Y\\Y^\top&-\frac\lambda2I\end{pmatrix}`.
 
     Its eigenvalues are :math:`\pm\sqrt{\lambda^2/4+\sigma_i(Y)^2}`, and λ/2 (m > n) or -λ/2
-    (m < n) for the |m - n| directions without a partner.
+    (m < n) for the :math:`|m-n|` directions without a partner.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def _growth(t, y, x0, imbalance):
 
 
 def margin(y: ArrayLike, x0: ArrayLike, condition: float = 1.0) -> NDArray[np.float64]:
-    r"""Return :math:`[\,|y|-\sqrt{K/\mu}\,|y-x_0|\,]_+`, below which |uv| never falls.
+    r"""Return :math:`[\,|y|-\sqrt{K/\mu}\,|y-x_0|\,]_+`, below which :math:`|uv|` never falls.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ def sweep(
     pandas.DataFrame
         One row for each cell, in the order of the grid and then of the seeds: the parameters,
         `seed`, what the function returned, `seconds`, and `error` (empty where there was none).
-        A result with the name of one of these columns is found under "result_" and its name.
+        A result with the name of one of these columns is found under ``result_NAME``.
 
     Raises
     ------
