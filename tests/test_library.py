@@ -202,5 +202,11 @@ def test_the_core_is_annotated_and_says_its_parameters(name):
         assert len(parameters) < 2 or "Parameters\n" in value.__doc__, key
 
 
+def test_the_reference_page_holds_every_module():
+    page = (ROOT / "book" / "library.md").read_text()
+    shown = re.findall(r"automodule:: overparam\.(\w+)", page)
+    assert sorted(shown) == [name for name in MODULES if not name.startswith("_")]
+
+
 def test_the_course_imports():
     assert coursework.__doc__
