@@ -281,8 +281,8 @@ def deep_scalar_bound(imbalances: ArrayLike, product: ArrayLike) -> float | np.n
     r"""Return :math:`\sqrt{(\prod_ic_{(i)})^2+(L|w|^{2-2/L})^2}\le\sum_l\prod_{i\ne l}w_i^2`.
 
     Proposition 1 of Mallada 2022 with the cumulative imbalances :math:`c_{(i)}`; an
-    equality for L = 2. With the margin in place of :math:`|w|` it bounds :math:`\lambda_{\min}(\mathcal T)`
-    along the whole flow.
+    equality for L = 2. With the margin in place of :math:`|w|` it bounds
+    :math:`\lambda_{\min}(\mathcal T)` along the whole flow.
 
     Parameters
     ----------
