@@ -146,10 +146,8 @@ def flow_limit(
 
     Examples
     --------
-    >>> flow_limit([[1.0, 2.0]], [2.0], alpha=10.0).round(3)  # large scale: least l2 norm
-    array([0.4, 0.8])
-    >>> flow_limit([[1.0, 2.0]], [2.0], alpha=1e-6).round(3)  # small scale: least l1 norm
-    array([0., 1.])
+    >>> flow_limit([[1.0, 2.0]], [2.0], alpha=0.5).round(3)  # least norms: (0.4, 0.8), (0, 1)
+    array([0.342, 0.829])
     """
     X, y = _data(X, y)
     alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:])
