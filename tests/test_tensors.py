@@ -10,8 +10,9 @@ from overparam import completion, flow, gradient_flow, losses, networks, tensors
 
 SEEDS = st.integers(0, 10**6)
 CP3 = tensors.cp(3)
-# Linear network, CP of order 3 and 4, trains, tree, ring, the hierarchy with three factors at an
-# index, a diagonal network, and one with an index that two factors share and the tensor keeps.
+TUCKER = "az,by,zyv,cx,dw,xwu,vu->abcd"
+# Linear network, CP of order 3 and 4, trains, trees, ring, the tree with a vector at its root, a
+# diagonal network, an index that two factors share and the tensor keeps, and two that are one.
 STRINGS = [
     "ab,bc,cd->ad",
     CP3,
@@ -19,10 +20,13 @@ STRINGS = [
     tensors.train(3),
     tensors.train(5),
     tensors.tree(),
+    TUCKER,
     "zax,xby,ycz->abc",
     "ar,br,ru,cs,ds,su,u->abcd",
     "a,a,a->a",
     "ab,bc->abc",
+    "azy,zyb->ab",
+    "azy,bzy,zyc->abc",
 ]
 
 
@@ -58,14 +62,14 @@ def test_strings_name_the_usual_factorizations():
     assert T.shape == (2, 4, 5)
     assert all(np.allclose(T[:, i], first @ core[:, i] @ last) for i in range(4))
     leaves = [rng.standard_normal((2, 3)) for _ in range(4)]
-    left, right, root = (rng.standard_normal(s) for s in ((3, 3, 2), (3, 3, 4), (2, 4)))
-    T = tensors.contract(tensors.tree(), [*leaves[:2], left, *leaves[2:], right, root])
-    ab, cd = (
-        np.einsum("az,by,zyv->abv", x, y, t).reshape(4, -1)
-        for x, y, t in ((*leaves[:2], left), (*leaves[2:], right))
-    )
-    # The tree's right branch lists its leaves in the other order: "cx,dw,xwu".
-    assert np.allclose(tensors.unfolding(T, (0, 1)), ab @ root @ cd.T)
+    left, right = rng.standard_normal((2, 3, 4))
+    T = tensors.contract(tensors.tree(), [*leaves[:2], left, *leaves[2:], right])
+    # The channels of two neighbours are multiplied, and the next matrix mixes the products.
+    for a, b, c, d in np.ndindex(T.shape):
+        ab, cd = leaves[0][a] * leaves[1][b], leaves[2][c] * leaves[3][d]
+        assert T[a, b, c, d] == pytest.approx((ab @ left) @ (cd @ right))
+    shared = {e: len(n) for e, n in tensors.shared_indices(tensors.tree()).items()}
+    assert shared == {"z": 3, "x": 3, "v": 2}
 
 
 @pytest.mark.parametrize("string", STRINGS)
@@ -96,7 +100,8 @@ def test_every_shared_index_conserves(string, seed):
     loss = quartic(tensors.contract(string, start).shape, rng)
     path = tensors.factor_flow(string, start, loss, 0.5, rtol=1e-8, atol=1e-10)
     assert path.reason == flow.END_OF_TIME
-    assert set(tensors.drift(string, path)) == set(tensors.shared_indices(string))
+    assert set("".join(tensors.drift(string, path))) == set(tensors.shared_indices(string))
+    assert max(np.abs(w - v).max() for w, v in zip(path.final, start, strict=True)) > 1e-4
     size = 1 + max(np.abs(w).max() ** 2 for state in path for w in state)
     assert max(tensors.drift(string, path).values()) <= 1e-6 * size
 
@@ -116,6 +121,36 @@ def test_each_index_has_as_many_laws_as_the_chapter_says():
     assert all(np.array_equal(d, d.T) for d in D.values())
     # Three factors meet, or the index stays in the tensor: differences only.
     assert tensors.imbalance("a,a->a", [np.ones(4), np.ones(4)])["a"].shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("string", "lengths", "laws"),
+    [
+        (tensors.cp(4), {"z": 5}, 15),
+        (tensors.train(4), {"z": 2, "y": 3, "x": 2}, 12),
+        (TUCKER, dict.fromkeys("zyxwvu", 2), 18),
+        (tensors.tree(), dict.fromkeys("zxv", 2), 4 + 4 + 3),
+        ("azy,zyb->ab", {"z": 2, "y": 2}, 10),  # one joint matrix, not two of three laws
+        ("azy,bzy,cyz->abc", {"z": 2, "y": 3}, 2 * 6),
+        ("ab,bc->ac", {"a": 1, "b": 4, "c": 1}, 10 - 3),  # the laws depend on each other
+        ("ab,bc->ac", {"a": 2, "b": 4, "c": 1}, 10 - 1),
+        ("ab,bc->ac", {"a": 2, "b": 4, "c": 2}, 10),
+    ],
+)
+def test_number_of_independent_laws(string, lengths, laws):
+    rng = np.random.default_rng(0)
+    factors = tensors.gaussian(string, dict.fromkeys("abcd", 3) | lengths, 1.0, rng)
+    assert tensors.independent_laws(string, factors) == laws
+    assert tensors.independent_laws(string, [1e-6 * w for w in factors]) == laws
+
+
+def test_two_indices_of_the_same_factors_conserve_one_joint_matrix():
+    rng = np.random.default_rng(3)
+    A, B = rng.standard_normal((3, 2, 2)), rng.standard_normal((2, 2, 4))
+    joint = tensors.imbalance("azy,zyb->ab", [A, B])["yz"]
+    for z, y, v, x in np.ndindex(2, 2, 2, 2):
+        expected = A[:, z, y] @ A[:, v, x] - B[z, y] @ B[v, x]
+        assert joint[2 * y + z, 2 * x + v] == pytest.approx(expected)
 
 
 def test_imbalance_is_that_of_linear_networks_and_the_bond_imbalance_of_trains():
@@ -139,6 +174,19 @@ def test_cp_conserves_nothing_off_the_diagonal(order):
     end = tensors.factor_flow(string, start, loss, 3.0, rtol=1e-9, atol=1e-11).final
     change = np.subtract(*[w[0].T @ w[0] - w[1].T @ w[1] for w in (end, start)])
     assert np.abs(np.diag(change)).max() < 1e-6 and abs(change[0, 1]) > 0.05
+
+
+def test_the_tree_conserves_nothing_off_the_diagonal_where_three_factors_meet():
+    rng = np.random.default_rng(2)
+    lengths = dict.fromkeys("abcd", 3) | dict.fromkeys("zxv", 2)
+    start = tensors.gaussian(tensors.tree(), lengths, 0.7, rng)
+    loss = losses.squared_distance(rng.standard_normal((3,) * 4))
+    end = tensors.factor_flow(tensors.tree(), start, loss, 3.0, rtol=1e-9, atol=1e-11).final
+    for i, j in ((0, 1), (3, 4)):
+        change = np.subtract(*[w[i].T @ w[i] - w[j].T @ w[j] for w in (end, start)])
+        assert np.abs(np.diag(change)).max() < 1e-6 and abs(change[0, 1]) > 0.05
+    mixed = [w[2].T @ w[2] - w[5].T @ w[5] for w in (end, start)]  # v joins two: the matrix
+    assert np.allclose(*mixed, atol=1e-6)
 
 
 def test_an_index_that_the_tensor_keeps_conserves_no_matrix():
@@ -172,6 +220,8 @@ def test_a_step_of_descent_changes_the_law_to_second_order(seed, step):
         (tensors.cp(4), "z"),
         (tensors.train(4), "y"),
         (tensors.tree(), "v"),
+        (tensors.tree(), "z"),
+        (TUCKER, "v"),
         ("ar,br,ru,cs,ds,su,u->abcd", "u"),
         ("a,a,a->a", "a"),
     ],
@@ -205,6 +255,24 @@ def test_balanced_components_move_with_order_as_depth(order, seed):
     units = [f / np.linalg.norm(f, axis=0) for f in w]
     along = [np.sum(G * tensors.contract(string, [u[:, [r]] for u in units])) for r in range(3)]
     expected = -order * sigma ** (2 - 2 / order) * along
+    assert np.allclose(tensors.component_velocity(string, w, G), expected)
+
+
+def test_components_of_the_tree_move_with_the_exponent_four_thirds():
+    rng = np.random.default_rng(6)
+    sigma, string = np.array([0.3, 2.0]), tensors.tree()
+    lengths = dict.fromkeys("abcd", 3) | dict.fromkeys("zxv", 2)
+    A, B, C, *rest = tensors.gaussian(string, lengths, 1.0, rng)
+    units = [A / np.linalg.norm(A, axis=0), B / np.linalg.norm(B, axis=0)]
+    units.append(C / np.linalg.norm(C, axis=1, keepdims=True))
+    root = sigma ** (1 / 3)
+    w = [root * units[0], root * units[1], root[:, None] * units[2], *rest]
+    G = rng.standard_normal((3,) * 4)
+    parts = [
+        tensors.contract(string, [units[0][:, [r]], units[1][:, [r]], units[2][[r]], *rest])
+        for r in range(2)
+    ]
+    expected = [-3 * sigma[r] ** (4 / 3) * np.sum(G * parts[r]) for r in range(2)]
     assert np.allclose(tensors.component_velocity(string, w, G), expected)
 
 
@@ -362,6 +430,7 @@ def unseen_error(seed, size, **options):
     truth, observed, start = problem(seed, size)
     options = {"goal": 1e-3, "rtol": 1e-4, "atol": 1e-7, "method": "RK45"} | options
     path = tensors.complete(CP3, start, truth, observed, 1e4, **options)
+    assert path.reason == flow.LOSS_REACHED
     T = tensors.contract(CP3, path.final)
     assert tensors.completion(truth, observed).value(T) == pytest.approx(options["goal"], rel=0.01)
     return np.mean((T - truth)[~observed] ** 2), path
@@ -453,10 +522,12 @@ def test_flow_escapes_at_the_predicted_rate_where_no_best_approximation_exists(s
     assert np.allclose(values, (7 * t[late] / 8) ** (-6 / 7) / 32, rtol=0.1)
 
 
-def test_a_flow_that_does_not_arrive_returns_nothing():
+def test_completion_that_does_not_arrive_comes_back_with_its_reason():
     truth, observed, start = problem(0, 1e-3)
-    with pytest.raises(RuntimeError, match=r"did not reach the goal.*end of time"):
-        tensors.complete(CP3, start, truth, observed, 10.0, rtol=1e-4, method="RK45")
+    path = tensors.complete(CP3, start, truth, observed, 10.0, rtol=1e-4, method="RK45")
+    assert path.reason == flow.END_OF_TIME and path.t[-1] == 10
+    values = [tensors.completion(truth, observed).value(tensors.contract(CP3, w)) for w in path]
+    assert 1e-6 < values[-1] < values[0]
 
 
 def test_a_flow_without_lower_bound_is_reported_as_diverged():

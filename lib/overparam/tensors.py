@@ -5,8 +5,9 @@ A factorization is a list of arrays and the einsum string that contracts them, f
 arrow are the axes of the tensor T; a letter that several factors have in common is *shared*.
 ``"ab,bc->ac"`` is a linear network of two layers.
 
-Letters: N is the order of T, R the number of components, :math:`w_r^n` column r of the n-th CP
-factor, k the number of factors that share an index, σ the norm of a component.
+Letters: p is the order of T, R the number of components, :math:`w_r^n` column r of the n-th CP
+factor, k the number of factors that share an index, σ the norm of a component. Every factor
+enters once: networks that use the same weights at several places are outside.
 """
 
 from functools import lru_cache
@@ -21,9 +22,14 @@ from overparam import _check, flow, losses
 
 
 def cp(order):
-    r"""Return the string of :math:`\sum_r w_r^1\otimes\cdots\otimes w_r^N`: "az,bz,cz->abc".
+    r"""Return the string of :math:`\sum_r w_r^1\otimes\cdots\otimes w_r^p`: "az,bz,cz->abc".
 
     Factor n has shape (d_n, R) and the columns :math:`w_r^n`; the shared index is "z".
+
+    Examples
+    --------
+    >>> cp(3)
+    'az,bz,cz->abc'
     """
     axes = _axes(order)
     return ",".join(axis + "z" for axis in axes) + "->" + axes
@@ -42,19 +48,26 @@ def train(order):
 
 
 def tree():
-    """Return the string of the balanced binary tree on four axes, "az,by,zyv,cx,dw,xwu,vu->abcd".
+    """Return the string of a tree on four axes, "az,bz,zv,cx,dx,xv->abcd".
 
-    Hierarchical Tucker: a matrix at each leaf, a transfer tensor at (a, b) and at (c, d), and a
-    matrix at the root; every edge of the tree is an index (Hackbusch and Kühn 2009).
+    The network that Cohen 2019, "Beyond Linear Neural Networks", draws as convolutional: a matrix
+    at each leaf; the channels of neighbours are multiplied entry by entry and mixed by the next
+    matrix. So z and x are shared by three factors each, v by two.
     """
-    return "az,by,zyv,cx,dw,xwu,vu->abcd"
+    return "az,bz,zv,cx,dx,xv->abcd"
 
 
 # --- The tensor and the gradients -----------------------------------------------------------
 
 
 def contract(subscripts, factors):
-    """Return the tensor that the factors make."""
+    """Return the tensor that the factors make.
+
+    Examples
+    --------
+    >>> contract("az,bz->ab", [[[1.0], [2.0]], [[3.0], [4.0]]]).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
     factors = checked(subscripts, factors)
     return _einsum(subscripts, *factors)
 
@@ -151,36 +164,76 @@ def slice_norms(subscripts, factors, index):
 def imbalance(subscripts, factors):
     r"""Return what gradient flow conserves, by shared index e.
 
-    If exactly two factors A, B share e, and e is summed over, the matrix
+    Indices that are shared by the same factors, and all summed over or all kept, count as one:
+    e runs over the tuples of their values. If exactly two factors A, B share e, and e is summed
+    over, the matrix
 
     .. math:: D_{rs}=\sum A[e=r]\,A[e=s]-\sum B[e=r]\,B[e=s]
 
     (sums over all other indices of A, of B), which is `networks.imbalance` for a linear network
     and the bond imbalance of a tensor train. Otherwise the array of shape (k - 1, length of e)
     of differences :math:`\|A_i[e=r]\|^2-\|A_{i+1}[e=r]\|^2` of consecutive factors that share e,
-    as for a CP factorization (Cohen 2019, "Beyond Linear Neural Networks"; Razin, Maman and
-    Cohen 2021, 2022).
+    as for a CP factorization (Razin, Maman and Cohen 2021, 2022). The entries need not be
+    independent functions of the factors: see `independent_laws`.
 
     Returns
     -------
     dict
-        From the letter of the index to the conserved array.
+        From the letters of the index to the conserved array.
+
+    Examples
+    --------
+    >>> row, column = [[1.0, 2.0]], [[3.0], [0.0]]
+    >>> imbalance("ab,bc->ac", [row, column])["b"].tolist()
+    [[-8.0, 2.0], [2.0, 4.0]]
     """
     factors = checked(subscripts, factors)
     inputs, output = _split(subscripts)
-    result = {}
+    groups = {}
     for index, where in shared_indices(subscripts).items():
-        grams = [_gram(inputs[n], factors[n], index) for n in where]
-        if len(where) == 2 and index not in output:
-            result[index] = grams[0] - grams[1]
+        key = tuple(where), index in output
+        groups[key] = groups.get(key, "") + index
+    result = {}
+    for (where, kept), letters in groups.items():
+        grams = [_gram(inputs[n], factors[n], letters) for n in where]
+        if len(where) == 2 and not kept:
+            result[letters] = grams[0] - grams[1]
         else:
             squares = np.array([np.diag(gram) for gram in grams])
-            result[index] = squares[:-1] - squares[1:]
+            result[letters] = squares[:-1] - squares[1:]
     return result
 
 
+def independent_laws(subscripts, factors):
+    """Return the rank of the derivative of all entries of `imbalance` by the factors.
+
+    The number of laws that are independent to first order at these factors. Random factors have
+    the number of almost all factors of their shapes.
+
+    Examples
+    --------
+    >>> independent_laws("ab,bc->ac", [np.ones((1, 1)), np.ones((1, 1))])
+    1
+    """
+    factors = checked(subscripts, factors)
+
+    def laws(state):
+        return np.concatenate([D.ravel() for D in imbalance(subscripts, state).values()])
+
+    columns, step = [], max(np.abs(w).max() for w in factors) or 1.0
+    for n, factor in enumerate(factors):
+        for place in np.ndindex(factor.shape):
+            ends = []
+            for sign in (1, -1):  # exact for quadratic functions, whatever the step
+                moved = [w.copy() for w in factors]
+                moved[n][place] += sign * step
+                ends.append(laws(moved))
+            columns.append(ends[0] - ends[1])
+    return int(np.linalg.matrix_rank(np.array(columns)))
+
+
 def drift(subscripts, trajectory):
-    """Return how far each conserved array has moved, largest entry over time, by shared index."""
+    """Return how far each array of `imbalance` has moved at most, by the letters of its index."""
     first = imbalance(subscripts, trajectory[0])
     worst = dict.fromkeys(first, 0.0)
     for factors in trajectory:
@@ -195,7 +248,7 @@ def drift(subscripts, trajectory):
 def component_norms(subscripts, factors, index="z"):
     r"""Return :math:`\sigma_r=\prod_i\|A_i[e=r]\|` over the factors that share the index e.
 
-    For CP, :math:`\|w_r^1\otimes\cdots\otimes w_r^N\|`.
+    For CP, :math:`\|w_r^1\otimes\cdots\otimes w_r^p\|`.
     """
     return slice_norms(subscripts, factors, index).prod(axis=0)
 
@@ -229,9 +282,14 @@ def component_velocity(subscripts, factors, G, index="z"):
 def waiting_time(size, start, target, order):
     r"""Return the time at which one balanced component has grown from `start` to `size`.
 
-    The closed form of :math:`\dot\sigma=N\,\sigma^{2-2/N}(\lambda-\sigma)`, the flow of
+    The closed form of :math:`\dot\sigma=p\,\sigma^{2-2/p}(\lambda-\sigma)`, the flow of
     :math:`\tfrac12\|T-Y\|^2` on a component whose directions are those of a component of norm
-    λ = `target` of an orthogonal target. N = `order` ≥ 2; 0 < start ≤ size < target.
+    λ = `target` of an orthogonal target. p = `order` ≥ 2; 0 < start ≤ size < target.
+
+    Examples
+    --------
+    >>> round(float(waiting_time(0.5, 0.1, 1.0, 2)), 3)  # log(9)/2
+    1.099
     """
     size, start = _check.finite_array("size", size), _check.finite_array("start", start)
     target = _check.number("target", target, 0, strict=True)
@@ -239,7 +297,7 @@ def waiting_time(size, start, target, order):
     if np.any(start <= 0) or np.any(size < start) or np.any(size >= target):
         raise ValueError("size must lie between start > 0 and the target, which is never reached")
 
-    def antiderivative(u):  # of u^{-p}/(1 - u), p = 2 - 2/N
+    def antiderivative(u):  # of u^(2/p - 2)/(1 - u)
         if order == 2:
             return np.log(u) - np.log1p(-u)
         q = 1 - 2 / order
@@ -270,7 +328,7 @@ def gaussian(subscripts, lengths, scale, rng):
 def balanced_cp(shape, norms, rng):
     r"""Return CP factors of components with the given norms, balanced, in random directions.
 
-    Column r of factor n has norm :math:`\sigma_r^{1/N}`; `norms` holds the R numbers
+    Column r of factor n has norm :math:`\sigma_r^{1/p}`; `norms` holds the R numbers
     :math:`\sigma_r\ge0`.
     """
     shape = [_check.count(f"shape[{n}]", d) for n, d in enumerate(shape)]
@@ -355,12 +413,13 @@ def complete(subscripts, factors, data, observed, limit, *, goal=1e-6, times=Non
     Returns
     -------
     flow.Trajectory
-        ``contract(subscripts, path.final)`` is the completed tensor.
+        ``contract(subscripts, path.final)`` is the completed tensor. Its ``reason`` is "loss
+        reached", or why the flow ended before: "end of time" at the limit, or "diverged".
 
     Raises
     ------
-    RuntimeError
-        If the training loss is still above the goal at the limit, or the flow diverges.
+    ValueError
+        As `completion` and `factor_flow`, or for a goal or limit that is not positive.
     """
     loss = completion(data, observed)
     goal = _check.number("goal", goal, 0, strict=True)
@@ -372,15 +431,8 @@ def complete(subscripts, factors, data, observed, limit, *, goal=1e-6, times=Non
     def excess(state):
         return loss.value(_einsum(subscripts, *state)) - goal
 
-    path = factor_flow(
-        subscripts, factors, loss, limit if times is None else times, stop=excess, **options
-    )
-    if path.reason != flow.LOSS_REACHED:
-        raise RuntimeError(
-            f"the flow did not reach the goal {goal:g}: {path.reason} at t = {path.t[-1]:g} with "
-            f"training loss {excess(path.final) + goal:.3g}; raise limit, goal or the start"
-        )
-    return path
+    times = limit if times is None else times
+    return factor_flow(subscripts, factors, loss, times, stop=excess, **options)
 
 
 def unfolding(T, axes):
@@ -430,10 +482,10 @@ def _owners(subscripts, index):
 
 
 def _gram(letters, factor, index):
-    """Return the matrix of inner products of the slices of `factor` along `index`."""
-    rows = np.moveaxis(factor, letters.index(index), 0).reshape(
-        factor.shape[letters.index(index)], -1
-    )
+    """Return the matrix of inner products of the slices of `factor` along one or more letters."""
+    axes = [letters.index(e) for e in index]
+    rows = np.moveaxis(factor, axes, range(len(axes)))
+    rows = rows.reshape(np.prod([factor.shape[axis] for axis in axes]), -1)
     return rows @ rows.T
 
 
