@@ -237,14 +237,8 @@ def minimize(X: ArrayLike, y: ArrayLike, p: float) -> tuple[np.ndarray, float]:
 
 
 def losses_along(
-    X: ArrayLike,
-    y: ArrayLike,
-    p: float,
-    method: int | str,
-    steps: ArrayLike,
-    n_steps: int,
-    start: ArrayLike,
-    stop=None,
+    X: ArrayLike, y: ArrayLike, p: float, method: int | str, steps: ArrayLike, n_steps: int,
+    start: ArrayLike, stop=None,
 ) -> np.ndarray:
     r"""Run one method with many steps at once; return the losses.
 
@@ -316,14 +310,8 @@ def iterations_to(losses: ArrayLike, target: float) -> np.ndarray:
 
 
 def rounding_counts(
-    X: ArrayLike,
-    y: ArrayLike,
-    p: float,
-    method: int | str,
-    step: float,
-    start: ArrayLike,
-    target: float,
-    n_steps: int = 20_000,
+    X: ArrayLike, y: ArrayLike, p: float, method: int | str, step: float, start: ArrayLike,
+    target: float, n_steps: int = 20_000,
 ) -> np.ndarray:
     r"""Return the iterations to `target` of `COPIES` runs that only roundings tell apart.
 
@@ -343,13 +331,8 @@ def _arrived(reduce, target):
 
 
 def race(
-    X: ArrayLike,
-    y: ArrayLike,
-    p: float,
-    grids: dict,
-    start: ArrayLike,
-    share: float = 1e-3,
-    n_steps: int = 20_000,
+    X: ArrayLike, y: ArrayLike, p: float, grids: dict, start: ArrayLike,
+    share: float = 1e-3, n_steps: int = 20_000,
 ) -> dict[int | str, tuple[int, float]]:
     r"""Return ``{method: (iterations, best step)}``, every method at its best step of a grid.
 
