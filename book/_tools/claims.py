@@ -359,7 +359,7 @@ def exercise_labels():
 
 
 def _link(label):
-    role = ROLES[label.partition("-")[0]]
+    role = "ref" if label in exercise_labels() else ROLES[label.partition("-")[0]]
     return f"{'equation ' if role == 'eq' else ''}{{{role}}}`{label}`"
 
 
