@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import roots_hermitenorm
 
-from overparam import flow, kernel, networks
+from overparam import activations, flow, kernel, networks
 
 NAMES = ("relu", "tanh", "erf", "softplus")
 SIZES = ([3, 1], [3, 5, 1], [3, 5, 4, 1], [2, 3, 4, 3, 1])
@@ -33,7 +33,7 @@ def by_formula(weights, X, activation, scaled):
     values = X @ weights[0]
     for W in weights[1:]:
         factor = 1 / np.sqrt(len(W)) if scaled else 1.0
-        values = factor * kernel.ACTIVATIONS[activation].evaluate(values)[0] @ W
+        values = factor * activations.ACTIVATIONS[activation].evaluate(values)[0] @ W
     return values[:, 0]
 
 
@@ -64,10 +64,10 @@ def circle(angles):
 @pytest.mark.parametrize("name", NAMES)
 def test_activations_have_their_derivatives(name):
     z = np.linspace(-4, 4, 41) + 0.013  # not at the kink
-    value, slope = kernel.ACTIVATIONS[name].evaluate(z)
-    ahead, behind = (kernel.ACTIVATIONS[name].evaluate(z + h)[0] for h in (1e-6, -1e-6))
+    value, slope = activations.ACTIVATIONS[name].evaluate(z)
+    ahead, behind = (activations.ACTIVATIONS[name].evaluate(z + h)[0] for h in (1e-6, -1e-6))
     assert np.allclose(slope, (ahead - behind) / 2e-6, atol=1e-8)
-    assert kernel.ACTIVATIONS[name].smooth == (name != "relu")
+    assert activations.ACTIVATIONS[name].smooth == (name != "relu")
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -144,7 +144,7 @@ def quadrature(x1, x2, name, n=201):
     p, q, c = x1 @ x1, x2 @ x2, x1 @ x2
     u = np.sqrt(p) * nodes[:, None] + 0 * nodes[None, :]
     v = c / np.sqrt(p) * nodes[:, None] + np.sqrt(q - c**2 / p) * nodes[None, :]
-    (s1, d1), (s2, d2) = (kernel.ACTIVATIONS[name].evaluate(z) for z in (u, v))
+    (s1, d1), (s2, d2) = (activations.ACTIVATIONS[name].evaluate(z) for z in (u, v))
     return weights @ (s1 * s2) @ weights, weights @ (d1 * d2) @ weights
 
 
@@ -155,6 +155,17 @@ def test_erf_limit_is_the_expectation():
         product, slopes = quadrature(x1, x2, "erf")
         got = kernel.limit_kernel(x1[None], x2[None], "erf")[0, 0]
         assert np.isclose(got, product + x1 @ x2 * slopes, rtol=1e-9)
+
+
+def test_erf_limit_of_very_long_inputs_is_finite_and_right():
+    """On the diagonal 2/π arcsin(2p/(1+2p)) + 4p/π/√(1+4p), p = |x|²; opposite points: minus it."""
+    for size in (1e-6, 1.0, 1e4, 1e8, 1e12):
+        x = np.array([[0.6 * size, 0.8 * size]])
+        s = np.arctan2(2 * size**2, np.sqrt(1 + 4 * size**2))
+        wanted = 2 / np.pi * s + 4 / np.pi * size**2 / np.sqrt(1 + 4 * size**2)
+        assert np.isclose(kernel.limit_kernel(x, activation="erf")[0, 0], wanted, rtol=1e-12)
+        opposite = kernel.limit_kernel(x, -x, "erf")[0, 0]
+        assert np.isclose(opposite, -wanted, rtol=1e-12 if size < 1e9 else 1e-6)
 
 
 def test_relu_kernel_is_the_expectation():
@@ -243,7 +254,7 @@ def test_neurons_move_no_further_than_the_theorem_says(name):
         S = np.max(D[:-1] + np.diff(D).clip(0)) * np.diff(t).sum()  # an upper sum is enough
         first, last = (np.vstack([W1, b.T]) for W1, b in (path[0], path[-1]))
         moved = np.linalg.norm(last - first, axis=0)
-        at_zero = abs(kernel.ACTIVATIONS[name].evaluate(np.zeros(1))[0][0])
+        at_zero = abs(activations.ACTIVATIONS[name].evaluate(np.zeros(1))[0][0])
         bound = np.expm1(S / np.sqrt(m)) * (np.linalg.norm(first, axis=0) + at_zero)
         assert np.all(moved <= bound)
 
@@ -519,7 +530,7 @@ def test_smooth_flow_refuses_relu():
     X, y = problem()
     with pytest.raises(ValueError, match="activation 'relu' is not smooth"):
         kernel.training_flow(start([3, 5, 1]), X, y, 1.0, "relu")
-    rough = kernel.Activation(lambda z: (np.abs(z), np.sign(z)), smooth=False)
+    rough = activations.Activation(lambda z: (np.abs(z), np.sign(z)), smooth=False)
     with pytest.raises(ValueError, match="is not smooth"):
         kernel.training_flow(start([3, 5, 1]), X, y, 1.0, rough)
 

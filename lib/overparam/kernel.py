@@ -8,58 +8,19 @@ biases. For two layers :math:`f(x)=m^{-1/2}\sum_jb_j\sigma(a_j\cdot x)` with the
 the start is standard normal, ``networks.gaussian(sizes, 1.0, rng)``.
 
 Costs are functions of the N outputs and carry the weight 1/N of the empirical distribution:
-:math:`C=\frac1{2N}\|f-y\|^2` for the squared cost, with :math:`d=f-y`
-(Smith 2022, 3.1; Jacot, Gabriel and Hongler 2018).
+:math:`C=\frac1{2N}\|f-y\|^2` for the squared cost, with the residual
+:math:`r=f-y` (Smith 2022, 3.1; Jacot, Gabriel and Hongler 2018).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.special import erf, expit
 
-from overparam import _check, flow, networks
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An activation with its derivative.
-
-    Attributes
-    ----------
-    evaluate : callable
-        Maps the preactivations z to (value, derivative) there, so that nothing is computed twice.
-    smooth : bool
-        Whether it is twice differentiable with a bounded second derivative, as the theorem on
-        the kernel's constancy asks (Smith 2022, 3.2, Theorem 2).
-    """
-
-    evaluate: Callable
-    smooth: bool
-
-
-def _relu(z):
-    slope = (z > 0).astype(float)  # at the kink the derivative is taken as zero
-    return z * slope, slope  # cheaper than np.maximum
-
-
-def _tanh(z):
-    value = np.tanh(z)
-    return value, 1 - value * value
-
-
-ACTIVATIONS = {
-    "relu": Activation(_relu, smooth=False),
-    "tanh": Activation(_tanh, smooth=True),
-    "erf": Activation(lambda z: (erf(z), 2 / np.sqrt(np.pi) * np.exp(-z * z)), smooth=True),
-    "softplus": Activation(lambda z: (np.logaddexp(0, z), expit(z)), smooth=True),
-}
+from overparam import _check, activations, flow, networks
 
 
 def predict(weights, X, activation="relu", scaled=True):
     """Return the network's outputs f(X), shape (N,)."""
     weights, X = _network(weights, X)
-    inputs, _ = _forward(weights[:-1], X, _activation(activation), scaled)
+    inputs, _ = _forward(weights[:-1], X, activations.named(activation), scaled)
     return (inputs[-1] @ weights[-1])[:, 0] * _factors(weights, scaled)[-1]
 
 
@@ -75,12 +36,12 @@ def gradients(weights, X, gradient, activation="relu", scaled=True):
     gradient : callable
         Maps the outputs, shape (N,), to :math:`\partial C/\partial f`, shape (N,); for instance
         ``lambda f: (f - y) / len(y)``.
-    activation : str or Activation
-        One of `ACTIVATIONS`, or your own.
+    activation : str or activations.Activation
+        A key of `activations.ACTIVATIONS`, or your own.
     scaled : bool
         Whether the factors :math:`h_l^{-1/2}` belong to the network.
     """
-    inputs, slopes = _forward(weights[:-1], X, _activation(activation), scaled)
+    inputs, slopes = _forward(weights[:-1], X, activations.named(activation), scaled)
     factors = _factors(weights, scaled)
     last = factors[-1] * weights[-1][:, 0]
     behind = gradient(inputs[-1] @ last)
@@ -153,7 +114,9 @@ def limit_kernel(X1, X2=None, activation="relu", depth=2):
     :math:`\Theta^{(l+1)}=\Sigma^{(l+1)}+\Theta^{(l)}\dot\Sigma^{(l+1)}`, where
     :math:`\Sigma^{(l+1)}=E\,\sigma(u)\sigma(v)`, :math:`\dot\Sigma^{(l+1)}=E\,\sigma'(u)\sigma'(v)`
     for centred normal u, v with the covariance :math:`\Sigma^{(l)}` (Jacot, Gabriel and Hongler
-    2018, Theorem 1, without biases).
+    2018, Theorem 1, without biases). For two layers of ReLU and the angle :math:`\varphi` between
+    x and x' it is :math:`\frac{|x||x'|}{2\pi}(\sin\varphi+(\pi-\varphi)\cos\varphi)
+    +\langle x,x'\rangle\frac{\pi-\varphi}{2\pi}` (Cho and Saul 2009).
 
     Parameters
     ----------
@@ -190,17 +153,17 @@ def principal_components(K):
 
 
 def kernel_flow(K, residual, t):
-    r"""Return the residual of kernel gradient flow, :math:`e^{-Kt/N}d(0)`.
+    r"""Return the residual of kernel gradient flow, :math:`e^{-Kt/N}r(0)`.
 
     The flow of the squared cost in function space, :math:`\dot f(x_j)=-\frac1N\sum_iK(x_j,x_i)
-    d(x_i)` with :math:`d=f-y` (Smith 2022, 3.1).
+    r(x_i)` with :math:`r=f-y` (Smith 2022, 3.1).
 
     Parameters
     ----------
     K : matrix, shape (N, N)
         The kernel on the data, symmetric and positive semidefinite.
     residual : vector, shape (N,)
-        d(0).
+        r(0).
     t : float or array of floats
         Times, not negative.
 
@@ -219,7 +182,7 @@ def kernel_flow(K, residual, t):
 def kernel_descent(K, residual, step, n_steps):
     r"""Return the residuals of kernel gradient descent, shape (n_steps + 1, N).
 
-    :math:`d_{k+1}=d_k-\frac\eta NKd_k`.
+    :math:`r_{j+1}=r_j-\frac\eta NKr_j`.
 
     Raises
     ------
@@ -243,7 +206,7 @@ def kernel_prediction(K, K_new, residual, t=np.inf):
     r"""Return what kernel gradient flow has added to the predictions at new points by time t.
 
     :math:`f(t,x)-f(0,x)=-\sum_i\frac{1-e^{-\lambda_it/N}}{\lambda_i}\langle K(x,X),u_i\rangle
-    \langle u_i,d(0)\rangle`; for :math:`t=\infty` it is :math:`-K(x,X)K^+d(0)`, the interpolant
+    \langle u_i,r(0)\rangle`; for :math:`t=\infty` it is :math:`-K(x,X)K^+r(0)`, the interpolant
     nearest to the start in the norm of the kernel.
 
     Parameters
@@ -253,7 +216,7 @@ def kernel_prediction(K, K_new, residual, t=np.inf):
     K_new : matrix, shape (M, N)
         The kernel between the new points and the data.
     residual : vector, shape (N,)
-        d(0) at the data.
+        r(0) at the data.
     t : float
         Time; infinity is allowed.
 
@@ -297,7 +260,7 @@ def training_flow(weights, X, y, t, activation="tanh", scaled=True, **options):
         across kinks, and the flow itself needs a convention there. Use `training_descent`.
     """
     weights, X, y = _problem(weights, X, y)
-    if not _activation(activation).smooth:
+    if not activations.named(activation).smooth:
         raise ValueError(
             f"activation {activation!r} is not smooth, and the adaptive flow needs smoothness; "
             "use training_descent, or a smooth activation such as 'tanh'"
@@ -368,7 +331,7 @@ def _factors(weights, scaled):
 
 def _tangent_factors(weights, X, activation, scaled):
     """Return for each layer (H, B): the gradient of f(x_i) by it is the outer product of rows."""
-    inputs, slopes = _forward(weights[:-1], X, _activation(activation), scaled)
+    inputs, slopes = _forward(weights[:-1], X, activations.named(activation), scaled)
     factors = _factors(weights, scaled)
     behind = np.full((len(X), 1), factors[-1])
     result = [(inputs[-1], behind)]
@@ -379,7 +342,7 @@ def _tangent_factors(weights, X, activation, scaled):
 
 
 def _cost_gradient(X, y, activation, scaled):
-    activation = _activation(activation)
+    activation = activations.named(activation)
 
     def misfit(f):
         return (f - y) / len(y)
@@ -389,10 +352,7 @@ def _cost_gradient(X, y, activation, scaled):
 
 def _relu_limit(X1, X2, depth):
     size1, size2 = np.linalg.norm(X1, axis=1), np.linalg.norm(X2, axis=1)
-    # The angle by two chords: the arccosine loses half the digits close to 0 and pi.
-    first, second = _directions(X1, size1)[:, None, :], _directions(X2, size2)[None, :, :]
-    chords = np.linalg.norm(first - second, axis=-1), np.linalg.norm(first + second, axis=-1)
-    angle, size = 2 * np.arctan2(*chords), np.outer(size1, size2)
+    angle, size = _angles(X1, X2, size1, size2), np.outer(size1, size2)
     theta = X1 @ X2.T
     for _ in range(depth - 1):
         rest = np.pi - angle
@@ -406,35 +366,40 @@ def _relu_limit(X1, X2, depth):
 
 
 def _erf_limit(X1, X2, depth):
-    first, second = np.sum(X1**2, axis=1), np.sum(X2**2, axis=1)
-    covariance = theta = X1 @ X2.T
+    """Written in s = 1 + 2 |x|², without the difference s s' - 4 c² of two large numbers."""
+    size1, size2 = np.linalg.norm(X1, axis=1), np.linalg.norm(X2, axis=1)
+    angle = _angles(X1, X2, size1, size2)
+    first, second = size1[:, None], size2[None, :]
+    theta = X1 @ X2.T
     for _ in range(depth - 1):
-        spread = np.outer(1 + 2 * first, 1 + 2 * second)
-        slopes = 4 / np.pi / np.sqrt(spread - 4 * covariance**2)
-        covariance = 2 / np.pi * np.arcsin(2 * covariance / np.sqrt(spread))
-        theta = covariance + theta * slopes
-        first = 2 / np.pi * np.arcsin(2 * first / (1 + 2 * first))
-        second = 2 / np.pi * np.arcsin(2 * second / (1 + 2 * second))
+        # a² b² - 4 c² = 1 + 2 |x|² + 2 |x'|² + 4 |x|² |x'|² sin²
+        root = np.sqrt(1 + 2 * first**2 + 2 * second**2 + (2 * first * second * np.sin(angle)) ** 2)
+        product = 2 * first * second * np.cos(angle)
+        covariance = 2 / np.pi * np.arctan2(product, root)
+        theta = covariance + theta * (4 / np.pi) / root
+        new1, new2 = (
+            np.sqrt(2 / np.pi * np.arctan2(2 * s**2, np.sqrt(1 + 4 * s**2)))
+            for s in (first, second)
+        )
+        first, second = new1, new2
+        cosine = np.divide(
+            covariance, first * second, where=first * second > 0, out=np.zeros_like(covariance)
+        )
+        angle = np.arccos(np.clip(cosine, -1, 1))
     return theta
 
 
 _LIMITS = {"relu": _relu_limit, "erf": _erf_limit}
 
 
-def _directions(X, sizes):
-    """Return the rows of X divided by their norms; zeros stay."""
-    return X / np.where(sizes == 0, 1.0, sizes)[:, None]
-
-
-def _activation(activation):
-    if isinstance(activation, Activation):
-        return activation
-    if isinstance(activation, str) and activation in ACTIVATIONS:
-        return ACTIVATIONS[activation]
-    raise ValueError(
-        f"activation must be one of {sorted(ACTIVATIONS)} or a kernel.Activation, "
-        f"got {activation!r:.80}"
+def _angles(X1, X2, size1, size2):
+    """Return the angles by two chords: the arccosine loses half the digits close to 0 and pi."""
+    first, second = (
+        X / np.where(sizes == 0, 1.0, sizes)[:, None] for X, sizes in ((X1, size1), (X2, size2))
     )
+    first, second = first[:, None, :], second[None, :, :]
+    chords = np.linalg.norm(first - second, axis=-1), np.linalg.norm(first + second, axis=-1)
+    return 2 * np.arctan2(*chords)
 
 
 def _network(weights, X, name="X"):
