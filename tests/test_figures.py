@@ -1,7 +1,6 @@
 """The explorer and the import of the library."""
 
 import json
-import re
 import subprocess
 import sys
 from urllib.parse import unquote
@@ -160,18 +159,3 @@ def test_importing_the_library_imports_nothing_heavy():
     code = f"import sys, overparam; print([m for m in {heavy.split()} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-
-
-def test_modules_import_only_what_is_below_them():
-    """Core modules know nothing of chapters."""
-    from pathlib import Path
-
-    import overparam
-
-    folder = Path(overparam.__file__).parent
-    core = {"_check", "flow", "losses", "networks"}
-    for name in core:
-        source = (folder / f"{name}.py").read_text()
-        imported = set(re.findall(r"^from overparam import (.+)$", source, re.M))
-        names = {n.strip() for line in imported for n in line.split(",")}
-        assert names <= core, name

@@ -162,6 +162,24 @@ def test_auto_takes_the_stabilized_method_where_stability_limits_the_step():
     assert path.method == "DOP853"
 
 
+def test_auto_goes_back_where_the_stabilized_method_is_slower():
+    """At a tight tolerance its second order needs more steps than stability asks for."""
+    rates = np.array([1.0, 60.0])
+    path = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-11, method="auto")
+    assert "SSV2stab" in path.method and ", DOP853 from t = " in path.method
+    stabilized = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-11, method="SSV2stab")
+    assert path.n_evaluations < stabilized.n_evaluations / 2
+    assert path.final[0] == pytest.approx(np.exp(-20), abs=1e-11)
+
+
+def test_no_asked_time_after_the_stop_is_kept():
+    times = np.linspace(0.0, 5.0, 501)
+    path = gradient_flow(lambda w: w, [1.0], times, stop=lambda w: w[0] - 0.5)
+    assert path.t[-1] == pytest.approx(np.log(2)) and np.all(np.diff(path.t) > 0)
+    assert np.array_equal(path.t[:-1], times[times < np.log(2)])
+    assert np.allclose(path.states[:, 0], np.exp(-path.t), rtol=1e-6)
+
+
 def test_what_a_method_says_of_stiffness_is_in_the_trajectory():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -55,6 +55,22 @@ def test_constants_hold(seed, size):
             assert loss.strong_convexity - slack <= curvature <= loss.smoothness + slack, name
 
 
+def test_constants_are_the_eigenvalues_of_the_hessian():
+    """For the quadratic losses all three are attained, so that each is tested from both sides."""
+    for seed in range(3):
+        for name, (loss, shape) in examples(seed).items():
+            if loss.pl_constant is None:
+                continue
+            zero = loss.gradient(np.zeros(shape))
+            units = np.eye(np.prod(shape)).reshape(-1, *shape)
+            hessian = [np.ravel(loss.gradient(unit) - zero) for unit in units]
+            values = np.linalg.eigvalsh(hessian)
+            moving = values[values > 1e-9 * values[-1]]
+            assert loss.smoothness == pytest.approx(values[-1]), name
+            assert loss.strong_convexity == pytest.approx(values[0], abs=1e-9 * values[-1]), name
+            assert loss.pl_constant == pytest.approx(2 * moving[0]), name
+
+
 def test_pl_constants_are_attained():
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((3, 5)), rng.standard_normal((3, 2))
@@ -119,7 +135,7 @@ def test_indices_may_have_any_integer_type(kind):
     rows, cols = np.divmod(np.arange(0, 10_000, 7), 100)
     loss = losses.completion(rows.astype(kind), cols.astype(kind), np.ones(rows.size), (100, 100))
     W = np.arange(10_000.0).reshape(100, 100)
-    assert loss.value(W) == np.mean((W[rows, cols] - 1) ** 2)
+    assert loss.value(W) == pytest.approx(np.mean((W[rows, cols] - 1) ** 2), rel=1e-12)
 
 
 @pytest.mark.parametrize("size", [1e-150, 1e-12, 1e12])

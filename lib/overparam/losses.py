@@ -73,15 +73,8 @@ def squared_distance(Y: ArrayLike) -> Loss:
     2.0 2.0
     """
     Y = _check.finite_array("Y", Y)
-    return Loss(
-        value=lambda W: 0.5 * np.sum((_like(Y, W) - Y) ** 2),
-        gradient=lambda W: _like(Y, W) - Y,
-        pl_constant=2.0,
-        strong_convexity=1.0,
-        smoothness=1.0,
-        minimum=0.0,
-        _recipe=(squared_distance, (Y,)),
-    )
+    recipe = (squared_distance, (Y,))
+    return _quadratic(lambda W: _shaped(Y.shape, W) - Y, lambda r: r, 0.5, [1.0], True, 0.0, recipe)
 
 
 def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
@@ -110,17 +103,14 @@ def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
     _same_rows(X, Y)
     singular = _nonzero_singular_values("X", X)
-    misfit = X @ np.linalg.lstsq(X, Y, rcond=None)[0] - Y
     shape = (X.shape[1], Y.shape[1])
-    return Loss(
-        value=lambda W: 0.5 * np.sum((X @ _shaped(shape, W) - Y) ** 2),
-        gradient=lambda W: X.T @ (X @ _shaped(shape, W) - Y),
-        pl_constant=2 * singular[-1] ** 2,
-        strong_convexity=singular[-1] ** 2 if len(singular) == X.shape[1] else 0.0,
-        smoothness=singular[0] ** 2,
-        minimum=0.5 * np.sum(misfit**2),
-        _recipe=(regression, (X, Y)),
-    )
+
+    def residual(W):
+        return X @ _shaped(shape, W) - Y
+
+    least = 0.5 * np.sum(residual(np.linalg.lstsq(X, Y, rcond=None)[0]) ** 2)
+    full, recipe = len(singular) == X.shape[1], (regression, (X, Y))
+    return _quadratic(residual, lambda r: X.T @ r, 0.5, singular, full, least, recipe)
 
 
 def lp_regression(X: ArrayLike, Y: ArrayLike, p: float) -> Loss:
@@ -200,17 +190,14 @@ def sensing(A: ArrayLike, y: ArrayLike) -> Loss:
     singular = _nonzero_singular_values("A", rows)
 
     def residual(W):
-        return rows @ np.ravel(_like(A[0], W)) - y
+        return rows @ np.ravel(_shaped(A.shape[1:], W)) - y
 
-    return Loss(
-        value=lambda W: np.sum(residual(W) ** 2),
-        gradient=lambda W: 2 * (residual(W) @ rows).reshape(A.shape[1:]),
-        pl_constant=4 * singular[-1] ** 2,
-        strong_convexity=2 * singular[-1] ** 2 if len(singular) == rows.shape[1] else 0.0,
-        smoothness=2 * singular[0] ** 2,
-        minimum=np.sum((rows @ np.linalg.lstsq(rows, y, rcond=None)[0] - y) ** 2),
-        _recipe=(sensing, (A, y)),
-    )
+    def adjoint(r):
+        return (r @ rows).reshape(A.shape[1:])
+
+    least = np.sum((rows @ np.linalg.lstsq(rows, y, rcond=None)[0] - y) ** 2)
+    full, recipe = len(singular) == rows.shape[1], (sensing, (A, y))
+    return _quadratic(residual, adjoint, 1.0, singular, full, least, recipe)
 
 
 def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Sequence[int]) -> Loss:
@@ -254,20 +241,14 @@ def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Seque
     def residual(W):
         return np.ravel(_shaped(shape, W))[place] - values
 
-    def gradient(W):
+    def adjoint(r):
         G = np.zeros(n * m)
-        G[place] = (2 / n_observed) * residual(W)
+        G[place] = r
         return G.reshape(shape)
 
-    return Loss(
-        value=lambda W: np.mean(residual(W) ** 2),
-        gradient=gradient,
-        pl_constant=4 / n_observed,
-        strong_convexity=2 / n_observed if n_observed == n * m else 0.0,
-        smoothness=2 / n_observed,
-        minimum=0.0,
-        _recipe=(completion, (*np.unravel_index(place, shape), values, shape)),
-    )
+    full = n_observed == n * m
+    recipe = (completion, (*np.unravel_index(place, shape), values, shape))
+    return _quadratic(residual, adjoint, 1 / n_observed, [1.0], full, 0.0, recipe)
 
 
 def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
@@ -328,8 +309,17 @@ def _separable(signed):
     return answer.status == 0
 
 
-def _like(example, W):
-    return _shaped(example.shape, W)
+def _quadratic(residual, adjoint, factor, singular, full, minimum, recipe):
+    """Return the loss factor·‖residual‖² of a linear map with these singular values."""
+    return Loss(
+        value=lambda W: factor * np.sum(residual(W) ** 2),
+        gradient=lambda W: adjoint(2 * factor * residual(W)),
+        pl_constant=4 * factor * singular[-1] ** 2,
+        strong_convexity=2 * factor * singular[-1] ** 2 if full else 0.0,
+        smoothness=2 * factor * singular[0] ** 2,
+        minimum=minimum,
+        _recipe=recipe,
+    )
 
 
 def _shaped(shape, W):

@@ -1,0 +1,75 @@
+"""Checks of arguments: what passes is a copy, what does not is named with a remedy."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from overparam import _check
+
+
+@pytest.mark.parametrize(
+    "value", [3, 2.5, True, [1, 2], np.int8(3), np.float32(0.5), Fraction(1, 2), [Fraction(1, 3)]]
+)
+def test_real_numbers_of_every_kind_pass(value):
+    array = _check.finite_array("x", value)
+    assert array.dtype == float and np.array_equal(array, np.array(value, dtype=float))
+
+
+def test_what_is_returned_is_a_copy():
+    x = np.ones((2, 2))
+    for array in (_check.finite_array("x", x), _check.matrix("x", x), _check.times("x", x)):
+        array[:] = 5
+    assert np.array_equal(x, np.ones((2, 2)))
+    assert _check.finite_array("x", np.ma.masked_array([1.0, 2.0], False)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (1j, "real numbers"),
+        (np.ones(2, dtype=complex), "real numbers"),
+        ([1.0, None], "real numbers"),
+        (None, "real numbers"),
+        ("1", "real numbers"),
+        (["1", "2"], "real numbers"),
+        (np.array(["1", 2], dtype=object), "real numbers"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "real numbers"),
+        ([[1.0], [1.0, 2.0]], "real numbers"),
+        ({"a": 1}, "real numbers"),
+        (10**400, "too large"),
+        ([10**400, 1], "too large"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "masked"),
+        ([], "empty"),
+        (np.ones((0, 3)), "empty"),
+        (np.nan, "NaN or infinite"),
+        ([1, np.inf], "NaN or infinite"),
+        (Decimal("NaN"), "NaN or infinite"),
+    ],
+)
+def test_everything_else_is_named(value, message):
+    for check in (_check.finite_array, _check.matrix, _check.number, _check.times):
+        with pytest.raises(ValueError, match=f"^x .*{message}"):
+            check("x", value)
+
+
+def test_numbers_counts_times_and_generators():
+    assert _check.number("x", 2, 2) == 2 and type(_check.number("x", np.int64(2))) is float
+    assert _check.count("x", np.uint8(3)) == 3 and type(_check.count("x", np.uint8(3))) is int
+    assert _check.times("t", [0, 2]).tolist() == [0, 2] and _check.times("t", 0.0).shape == ()
+    rng = np.random.default_rng(0)
+    assert _check.generator("rng", rng) is rng
+    for call, message in [
+        (lambda: _check.number("x", [1.0]), "x must be one number"),
+        (lambda: _check.number("x", 1.0, 1, strict=True), "x must be greater than 1, got 1"),
+        (lambda: _check.number("x", 0.999, 1), "x must be at least 1, got 0.999"),
+        (lambda: _check.count("x", 0), "x must be at least 1, got 0"),
+        (lambda: _check.count("x", True), "x must be a whole number"),
+        (lambda: _check.count("x", 2.0), "x must be a whole number"),
+        (lambda: _check.times("t", [1.0, -1e-9]), "t must not be negative, got -1e-09"),
+        (lambda: _check.matrix("X", [1.0]), "X must have 2 dimension"),
+        (lambda: _check.generator("rng", 0), "rng must be a numpy.random.Generator"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
