@@ -95,6 +95,22 @@ def expand_ranges(text):
     return {f"{group}{n:02d}" for group, a, b in found for n in range(int(a), int(b) + 1)}
 
 
+def test_register_errata_pages_and_bibliography_agree(register):
+    """An erratum has a claim that says so, and the other way; links lead somewhere."""
+    book = ROOT / "book"
+    errata = set(re.findall(r"^\((err-\w+)\)=", (book / "errata.md").read_text("utf-8"), re.M))
+    assert errata == {claim.errata for claim in register.claims if claim.errata}
+    for claim in register.claims:
+        assert bool(claim.errata) == (claim.talk in ("condition", "wrong")), claim.id
+    pages = "".join(path.read_text("utf-8") for path in book.glob("*.ipynb"))
+    assert set(re.findall(r"errata\.md#(err-\w+)", pages)) <= errata
+    assert "Where the talk prints" not in pages
+    pages += "".join(path.read_text("utf-8") for path in book.glob("*.md"))
+    entries = set(re.findall(r"^@\w+\{(\w+),", (book / "references.bib").read_text("utf-8"), re.M))
+    keys = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", pages)
+    assert {key.strip() for group in keys for key in group.split(",")} == entries
+
+
 def test_page_shows_every_claim_and_the_counts(register):
     page = built_page("claims")
     boxes = [box["id"] for box in page.select("div.claim")]
