@@ -212,7 +212,8 @@ def library_survivors(chapter: str, most: int, rng: random.Random) -> tuple[int,
         shutil.copytree(ROOT / "lib", copied)
         environment = os.environ | {"PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        command += [str(ROOT / "tests" / f"test_{chapter}.py")]
+        # pyproject's own "pythonpath" would put the library as it is before the mutated one
+        command += ["-o", f"pythonpath={copied}", str(ROOT / "tests" / f"test_{chapter}.py")]
         for line, source in chosen:
             (copied / "overparam" / f"{chapter}.py").write_text(source)
             try:

@@ -44,3 +44,16 @@ def test_a_check_that_cannot_fail_is_found(tmp_path, monkeypatch, check, noticed
     tried, survived = mutations.page_survivors("toy", 60, random.Random(0))
     assert tried == 4  # the comparison is turned too, and always noticed
     assert survived == ([] if noticed else ["x = 2 / 2", "x = 4 * 2", "x = 2 * 4"])
+
+
+def test_the_mutated_library_is_the_one_that_is_tested(tmp_path, monkeypatch):
+    """Whatever path the settings of pytest put first."""
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\npythonpath = ["lib"]\n')
+    for folder in ("lib/overparam", "tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "lib/overparam/__init__.py").touch()
+    (tmp_path / "lib/overparam/toy.py").write_text("def twice(x):\n    return 2 * x\n")
+    test = "from overparam import toy\n\ndef test():\n    assert toy.twice(3) == 6\n"
+    (tmp_path / "tests/test_toy.py").write_text(test)
+    monkeypatch.setattr(mutations, "ROOT", tmp_path)
+    assert mutations.library_survivors("toy", 60, random.Random(0)) == (2, [])
