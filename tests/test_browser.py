@@ -1,7 +1,8 @@
 """The built pages in a browser: formulas, explorers, themes, phones, paper, search, accessibility.
 
-Every page is opened once per worker; the tests then look at it on a desktop, in the dark, on a
-phone and on paper. The site stands alone: any request to elsewhere is refused and reported.
+Every page is opened once, and all its tests run in one process (`--dist loadgroup`): they look at
+it on a desktop, in the dark, on a phone and on paper. The site stands alone: any request to
+elsewhere is refused and reported.
 """
 
 import gzip
@@ -11,7 +12,6 @@ import mimetypes
 import os
 import re
 import shutil
-from collections import Counter
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,10 +87,28 @@ def browser(tools):
 
 
 @cache
+def content(path):
+    """What is in a file of the site, read once."""
+    return path.read_bytes()
+
+
+@cache
 def weight(path):
     """Bytes of a file as a server sends it: compressed, unless it is so already."""
-    data = path.read_bytes()
+    data = content(path)
     return len(data if path.suffix in {".woff", ".woff2", ".png"} else gzip.compress(data, 6))
+
+
+# Formulas are drawn, letters are there, and explorer.js has looked at what has changed. A change
+# of the window's size is noticed when the next picture is drawn.
+SETTLED = """async () => {
+    await MathJax.startup.promise;
+    await document.fonts.ready;
+    const frame = () => new Promise(requestAnimationFrame);
+    await frame();
+    await frame();
+    while (document.documentElement.hasAttribute('data-looking')) await frame();
+}"""
 
 
 def open_page(browser, path, outside="refused"):
@@ -105,10 +123,10 @@ def open_page(browser, path, outside="refused"):
     -------
     SimpleNamespace
         `page`, and the lists `errors` (console and uncaught), `elsewhere` (addresses that the site
-        does not hold) and `files` (what was sent).
+        does not hold), `files` (what was sent) and `first` (what was sent before scrolling).
     """
     context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     errors, elsewhere, files = [], [], []
 
     def answer(route):
@@ -121,7 +139,7 @@ def open_page(browser, path, outside="refused"):
             return
         files.append(file)
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        route.fulfill(body=file.read_bytes(), content_type=kind)
+        route.fulfill(body=content(file), content_type=kind)
 
     context.route("**/*", answer)
     page = context.new_page()
@@ -129,41 +147,32 @@ def open_page(browser, path, outside="refused"):
     page.on("console", lambda m: errors.append(m.text) if m.type in {"error", "warning"} else None)
     page.goto(ADDRESS + path, wait_until="domcontentloaded")
     page.wait_for_function("() => window.MathJax?.startup?.promise")
-    page.evaluate("async () => { await MathJax.startup.promise; await document.fonts.ready }")
-    page.wait_for_timeout(120)  # explorer.js looks 50 ms after the last change
+    page.evaluate(SETTLED)
     return SimpleNamespace(
         page=page, errors=errors, elsewhere=elsewhere, files=files, first=list(files)
     )
 
 
-# The module scope makes pytest run all tests of one page in a row.
-@pytest.fixture(scope="module", params=pages())
+def one_process(stem):
+    """A page as a parameter: all its tests run in one process."""
+    return pytest.param(stem, marks=pytest.mark.xdist_group(stem))
+
+
+# The module's scope makes pytest run all tests of one page in a row.
+@pytest.fixture(scope="module", params=map(one_process, pages()))
 def visit(request, browser):
     visit = open_page(browser, f"{request.param}.html")
     yield visit
     visit.page.context.close()
 
 
-@pytest.fixture
-def opened(browser):
-    """A function that opens a page, closed at the end of the test."""
-    visits = []
-
-    def opens(path, outside="refused"):
-        visits.append(open_page(browser, path, outside))
-        return visits[-1]
-
-    yield opens
-    for visit in visits:
-        visit.page.context.close()
-
-
 def show(page, size=DESKTOP, scheme="light", media="screen"):
     """Set the window, the theme and the medium, as a reader does in the system's settings."""
-    page.set_viewport_size(size)
+    if page.viewport_size != size:
+        page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme, media=media)
     page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=scheme)
-    page.wait_for_timeout(200)
+    page.evaluate(SETTLED)
     return page
 
 
@@ -179,8 +188,12 @@ def none(found):
 def test_asks_for_little_and_for_nothing_elsewhere(visit):
     none([*visit.errors, *visit.elsewhere])
     page = visit.page
-    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
-    page.wait_for_load_state("networkidle")
+    page.evaluate(
+        """() => Promise.all([...document.images].map(image => {
+            image.loading = 'eager';
+            return image.decode().catch(() => {});
+        }))"""
+    )
     files = [*dict.fromkeys(visit.files)]
     cold = sum(map(weight, files)) / 1000
     warm = sum(weight(file) for file in files if not SHARED.search(file.as_posix())) / 1000
@@ -213,36 +226,65 @@ def test_formulas_are_drawn(visit):
     none(re.findall(raw, found["text"]))
 
 
-def position(explorer):
-    """The picture that an explorer shows, after the browser has drawn it."""
-    image = explorer.locator("img.explorer-frame")
-    assert image.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
-    return image.get_attribute("src"), image.get_attribute("alt")
+# All positions of a slider, one after the other: what it says, what stands beside it, the picture's
+# address and its text. The slider goes back to where it was.
+POSITIONS = """async slider => {
+    const image = slider.closest('.explorer').querySelector('img.explorer-frame');
+    const start = slider.value;
+    const put = async value => {
+        slider.value = value;
+        slider.dispatchEvent(new Event('input'));
+        await image.decode();
+    };
+    const seen = [];
+    for (let value = Number(slider.min); value <= Number(slider.max); value += 1) {
+        await put(value);
+        seen.push([slider.getAttribute('aria-valuetext'), slider.parentElement.innerText,
+            image.naturalWidth > 0 && image.src, image.alt]);
+    }
+    await put(start);
+    return seen;
+}"""
 
 
 def test_explorers_follow_their_sliders(visit):
     page = show(visit.page)
     for explorer in page.locator(".explorer:not(.live)").all():
-        first = position(explorer)
-        sliders = explorer.get_by_role("slider").all()
-        starts = [slider.input_value() for slider in sliders]
-        for slider in sliders:
+        image = explorer.locator("img.explorer-frame")
+        first = image.get_attribute("alt")
+        for slider in explorer.get_by_role("slider").all():
             values = json.loads(slider.get_attribute("data-values"))
+            seen = slider.evaluate(POSITIONS)
+            assert [said for said, *_ in seen] == values
+            none(text for value, text, *_ in seen if value not in text)
+            assert len({(picture, alt) for *_, picture, alt in seen}) == len(seen)
+            assert all(picture for *_, picture, _ in seen)
+            start = slider.input_value()
             slider.press("Home")
-            seen = []
-            for number, value in enumerate(values):
-                if number:
-                    slider.press("ArrowRight")
-                assert slider.get_attribute("aria-valuetext") == value
-                assert value in slider.locator("xpath=..").inner_text()
-                seen.append(position(explorer))
-            assert len(set(seen)) == len(seen), "two positions show the same picture"
-            slider.evaluate(
-                "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')) }",
-                starts[sliders.index(slider)],
-            )
-        assert position(explorer)[1] == first[1]
+            assert slider.get_attribute("aria-valuetext") == values[0]
+            slider.press("ArrowRight")
+            assert slider.get_attribute("aria-valuetext") == values[1]
+            slider.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')) }", start)
+        assert image.get_attribute("alt") == first
         assert explorer.locator("xpath=ancestor::figure//figcaption").count() == 1
+
+
+def test_live_explorers_can_be_dragged(visit):
+    page = show(visit.page)
+    for live in page.locator(".explorer.live").all():
+        readout = live.locator(".live-readout")
+        said = [readout.inner_text()]
+        live.locator("svg").scroll_into_view_if_needed()
+        box = live.locator("svg").bounding_box()
+        page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])
+        page.mouse.up()
+        said.append(readout.inner_text())
+        live.get_by_role("slider").first.press("ArrowRight")
+        said.append(readout.inner_text())
+        assert said[0] != said[1] != said[2]
+        assert not live.locator("img").is_visible()
 
 
 # What axe would look at over and over: the insides of formulas, which are MathJax's own, and code,
@@ -293,9 +335,10 @@ def painted(image):
     """
     from PIL import Image
 
-    pixels = np.asarray(Image.open(io.BytesIO(image.screenshot())).convert("RGB")).reshape(-1, 3)
-    background = luminance(Counter(map(tuple, pixels[::3].tolist())).most_common(1)[0][0])
-    marks = luminance(pixels[::3])
+    pixels = np.asarray(Image.open(io.BytesIO(image.screenshot())).convert("RGB"))
+    colours, counts = np.unique(pixels.reshape(-1, 3)[::3], axis=0, return_counts=True)
+    background = luminance(colours[counts.argmax()])
+    marks = np.repeat(luminance(colours), counts)
     contrast = (np.maximum(marks, background) + 0.05) / (np.minimum(marks, background) + 0.05)
     return background, np.quantile(contrast, 0.998)
 
@@ -354,32 +397,35 @@ def smallest_type(svg):
     return min(letters) if letters else None
 
 
-def source(image):
-    """The text of an SVG picture, empty for a picture of another kind."""
-    address = image.evaluate("image => image.src")
+def source(address):
+    """The text of an SVG picture at an address, empty for a picture of another kind."""
     if address.startswith("data:image/svg+xml,"):
         return unquote(address.partition(",")[2])
     path = SITE / unquote(urlsplit(address).path).lstrip("/")
-    return path.read_text(encoding="utf-8") if path.suffix == ".svg" else ""
+    return content(path).decode("utf-8") if path.suffix == ".svg" else ""
+
+
+# Pictures that are shown, with how much smaller they are than drawn; sliders too small for a thumb.
+PICTURES = """() => [...document.querySelectorAll('.bd-article figure img')]
+    .filter(e => e.offsetParent)
+    .map(e => [e.src, e.alt, e.getBoundingClientRect().width / e.naturalWidth])"""
+SLIDERS = """() => [...document.querySelectorAll('input[type=range]')]
+    .filter(e => e.offsetParent).map(e => e.getBoundingClientRect())
+    .filter(box => box.height < 44 || box.width < 120)
+    .map(box => `a slider of ${box.width} x ${box.height} px`)"""
 
 
 def test_whole_on_a_phone(visit):
     page = show(visit.page, PHONE)
     page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
-    page.wait_for_timeout(150)
-    faults = page.evaluate(CUT)
+    page.evaluate(SETTLED)
+    faults = page.evaluate(CUT) + page.evaluate(SLIDERS)
     if page.evaluate("() => document.documentElement.scrollWidth") > PHONE["width"]:
         faults.append("the page scrolls sideways")
-    for image in page.locator(".bd-article figure img:visible").all():
-        points = smallest_type(source(image))
-        scale = image.evaluate("image => image.getBoundingClientRect().width / image.naturalWidth")
+    for address, alt, scale in page.evaluate(PICTURES):
+        points = smallest_type(source(address))
         if points is not None and points * 4 / 3 * scale < 9.95:
-            height = points * 4 / 3 * scale
-            faults.append(f"letters {height:.1f} px high: {image.get_attribute('alt')}")
-    for slider in page.locator("input[type=range]:visible").all():
-        box = slider.bounding_box()
-        if box["height"] < 44 or box["width"] < 120:
-            faults.append(f"a slider of {box['width']:.0f} x {box['height']:.0f} px")
+            faults.append(f"letters {points * 4 / 3 * scale:.1f} px high: {alt}")
     none(faults)
 
 
@@ -408,13 +454,16 @@ def test_accessible_in_both_themes(visit):
 # The site as a whole
 
 
-def test_formulas_figures_and_search_when_nothing_elsewhere_answers(opened):
-    visit = opened("book/scalar.html", outside="silent")
+@pytest.mark.xdist_group("silence")
+def test_formulas_figures_and_search_when_nothing_elsewhere_answers(browser):
+    visit = open_page(browser, "book/riccati.html", outside="silent")
     assert visit.page.locator("mjx-container").count() > 50
     assert visit.page.locator("figure img").first.evaluate("image => image.naturalWidth") > 0
-    visit = opened("search.html?q=imbalance", outside="silent")
+    none([*visit.errors, *visit.elsewhere])
+    visit.page.goto(f"{ADDRESS}search.html?q=imbalance")
     visit.page.wait_for_selector("#search-results a")
     none([*visit.errors, *visit.elsewhere])
+    visit.page.context.close()
 
 
 def test_mathjax_is_the_published_one(tools):
@@ -462,6 +511,11 @@ QUERIES = {
 }
 
 
+# All tests of the search, and all tests of what a page does, share one page each.
+searches = pytest.mark.xdist_group("search")
+does = pytest.mark.xdist_group("scalar")
+
+
 @pytest.fixture(scope="module")
 def searching(browser):
     visit = open_page(browser, "search.html")
@@ -470,6 +524,7 @@ def searching(browser):
     visit.page.context.close()
 
 
+@searches
 @pytest.mark.parametrize("query", QUERIES)
 def test_search_brings_the_right_place_first(searching, query):
     page, words = QUERIES[query]
@@ -487,11 +542,12 @@ def test_search_brings_the_right_place_first(searching, query):
     assert good, found
 
 
-def test_search_shows_numbers_names_and_prose(opened):
-    page = opened("search.html?q=Gronwall").page
-    page.wait_for_selector("#search-results a")
+@searches
+def test_search_shows_numbers_names_and_prose(searching):
+    page = searching.page
+    page.fill("#find-input", "Gronwall")
     first = page.locator("#search-results li").first
-    assert re.search(r"Lemma \d+\.\d+", first.locator("a").inner_text())
+    first.get_by_text(re.compile(r"Lemma \d+\.\d+")).wait_for()
     assert "thm" not in first.inner_text() and "\\" not in first.inner_text()
     href = first.locator("a").get_attribute("href")
     assert href.endswith("book/scalar.html#lem-gronwall")
@@ -501,32 +557,16 @@ def test_search_shows_numbers_names_and_prose(opened):
     )
 
 
-def test_search_dialog_answers_while_one_types(opened):
-    page = opened("book/scalar.html").page
-    page.keyboard.press("Control+k")
-    page.keyboard.type("imbalance")
-    link = page.wait_for_selector("#pst-search-dialog .find-results a")
-    assert "book/" in link.get_attribute("href")
+@pytest.fixture(scope="module")
+def scalar(browser):
+    visit = open_page(browser, "book/scalar.html")
+    yield visit.page
+    visit.page.context.close()
 
 
-def test_links_show_what_they_lead_to(opened):
-    page = opened("book/scalar.html").page
-    inside = page.locator('.bd-article a.reference.internal[href^="#lem-gronwall"]').first
-    inside.hover()
-    preview = page.wait_for_selector(".preview.shown")
-    assert "Grönwall" in preview.inner_text()
-    page.keyboard.press("Escape")
-    assert page.locator(".preview").count() == 0
-    citation = page.locator('.bd-article a.reference.internal[href^="references.html#"]').first
-    citation.focus()
-    page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Tab")
-    assert re.search(r"\d{4}", page.wait_for_selector(".preview.shown").inner_text())
-
-
-def test_every_statement_has_a_link_to_itself(opened):
-    page = opened("book/scalar.html").page
-    missing = page.evaluate(
+@does
+def test_every_statement_has_a_link_to_itself(scalar):
+    missing = scalar.evaluate(
         """() => [...document.querySelectorAll('div.proof[id], div.exercise[id]')]
             .filter(e => !e.querySelector(`.admonition-title a.headerlink[href="#${e.id}"]`))
             .map(e => e.id)"""
@@ -534,24 +574,59 @@ def test_every_statement_has_a_link_to_itself(opened):
     none(missing)
 
 
-def test_the_keyboard_moves_explorers_and_opens_solutions(opened):
-    page = opened("book/scalar.html").page
-    page.locator("h2", has_text="Exercises").evaluate("e => e.scrollIntoView()")
-    page.locator(".solution .toggle-button").first.focus()
-    page.keyboard.press("Enter")
-    assert page.locator(".solution section").first.is_visible()
-    slider = page.get_by_role("slider").first
+@does
+def test_links_show_what_they_lead_to(scalar):
+    inside = scalar.locator('.bd-article a.reference.internal[href^="#lem-gronwall"]').first
+    inside.scroll_into_view_if_needed()
+    inside.hover()
+    preview = scalar.wait_for_selector(".preview.shown")
+    assert "Grönwall" in preview.inner_text()
+    scalar.keyboard.press("Escape")
+    assert scalar.locator(".preview").count() == 0
+    scalar.mouse.move(1, 1)
+    citation = scalar.locator('.bd-article a.reference.internal[href^="references.html#"]').first
+    citation.focus()
+    scalar.keyboard.press("Shift+Tab")
+    scalar.keyboard.press("Tab")
+    assert citation.evaluate("e => e === document.activeElement")
+    preview = scalar.wait_for_selector(".preview.shown")
+    assert re.search(r"\d{4}", preview.inner_text())
+    scalar.mouse.wheel(0, 40)  # the page moves a little: the preview stays with its link
+    gap = """() => document.querySelector('.preview').getBoundingClientRect().top
+        - document.activeElement.getClientRects()[0].bottom"""
+    scalar.wait_for_function(f"() => Math.abs(({gap})()) < 9 || ({gap})() < -40")
+    scalar.keyboard.press("Escape")
+
+
+@does
+def test_the_keyboard_moves_explorers_and_opens_solutions(scalar):
+    scalar.locator("h2", has_text="Exercises").evaluate("e => e.scrollIntoView()")
+    scalar.locator(".solution .toggle-button").first.focus()
+    scalar.keyboard.press("Enter")
+    assert scalar.locator(".solution section").first.is_visible()
+    slider = scalar.get_by_role("slider").first
     slider.focus()
     before = slider.input_value()
-    page.keyboard.press("ArrowRight")
+    scalar.keyboard.press("ArrowRight")
     assert slider.input_value() != before
 
 
-def test_live_explorers_compute_what_the_library_does(opened):
-    """The product, the weights and the orbit, to a millionth."""
-    from overparam import edge, scalar
+@does
+def test_search_dialog_answers_while_one_types(scalar):
+    scalar.keyboard.press("Control+k")
+    scalar.keyboard.type("imbalance")
+    link = scalar.wait_for_selector("#pst-search-dialog .find-results a")
+    assert "book/" in link.get_attribute("href")
+    scalar.keyboard.press("Escape")
 
-    page = opened("book/scalar.html").page
+
+@does
+def test_live_explorers_compute_what_the_library_does(scalar):
+    """The product, the weights and the orbit, to a millionth."""
+    from overparam import edge
+    from overparam.scalar import closed_form, weights_from
+
+    page = scalar
     rng = np.random.default_rng(0)
     starts = rng.uniform(-2.2, 2.2, (40, 2)).tolist()
     times = rng.uniform(0, 8, 40).tolist()
@@ -559,14 +634,14 @@ def test_live_explorers_compute_what_the_library_does(opened):
         "([s, t]) => s.map(([u, v], i) => bookLive.flow(t[i], 1, u, v))", [starts, times]
     )
     for (u, v), t, weights in zip(starts, times, got, strict=True):
-        x = scalar.closed_form(t, 1.0, u * v, u * u - v * v)
-        wanted = scalar.weights_from(x, u * u - v * v)
+        x = closed_form(t, 1.0, u * v, u * u - v * v)
+        wanted = weights_from(x, u * u - v * v)
         sign = np.sign(weights[0] / wanted[0])
         assert np.allclose(weights, sign * np.array(wanted), atol=1e-6)
         kept = 0 if abs(u) >= abs(v) else 1
         assert np.sign(weights[kept]) == np.sign([u, v][kept])
     modes = page.evaluate("() => [0, 1, 4, 9].map(t => bookLive.product(t, 3, 1e-6, 0.5))")
-    assert np.allclose(modes, scalar.closed_form([0, 1, 4, 9], 3.0, 1e-6, 0.5), atol=1e-6)
+    assert np.allclose(modes, closed_form([0, 1, 4, 9], 3.0, 1e-6, 0.5), atol=1e-6)
     got = page.evaluate("s => s.map(([u, v]) => bookLive.descend(u, v, 1, 0.6, 30).at(-1))", starts)
     for (u, v), end in zip(starts, got, strict=True):
         wanted = edge.descend(u, v, 1.0, 0.6, 30)
@@ -578,28 +653,6 @@ def test_live_explorers_compute_what_the_library_does(opened):
     assert np.allclose(got, [edge.ellipse(u, v, 1.0, 0.6) for u, v in starts], atol=1e-6)
 
 
-def live_pages():
-    return [p for p in pages() if "figures.live(" in notebook_text(p)]
-
-
-def notebook_text(stem):
-    path = ROOT / f"{stem}.ipynb"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-@pytest.mark.parametrize("stem", live_pages())
-def test_live_explorers_can_be_dragged(opened, stem):
-    page = opened(f"{stem}.html").page
-    live = page.locator(".explorer.live").first
-    live.scroll_into_view_if_needed()
-    said = live.locator(".live-readout").inner_text()
-    box = live.locator("svg").bounding_box()
-    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])
-    page.mouse.up()
-    assert live.locator(".live-readout").inner_text() != said
-    said = live.locator(".live-readout").inner_text()
-    live.get_by_role("slider").first.press("ArrowRight")
-    assert live.locator(".live-readout").inner_text() != said
-    assert not live.locator("img").is_visible()
+def test_three_chapters_have_live_explorers():
+    texts = [SITE / f"{stem}.html" for stem in pages()]
+    assert sum('data-live="' in content(path).decode() for path in texts) >= 3

@@ -38,9 +38,10 @@
   const scrolls = (element) =>
     sticksOut(element) && ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
 
-  // Formulas wider than their column are made smaller, down to seven tenths; wider ones scroll.
+  // Formulas wider than their column are made smaller, down to eight tenths; wider ones scroll.
+  const SMALLEST = 0.8;
   const fitFormulas = () => {
-    const formulas = [...document.querySelectorAll(".bd-article .math:has(> mjx-container)")];
+    const formulas = [...document.querySelectorAll(".bd-article .math:has(mjx-math)")];
     for (const formula of formulas) {
       formula.classList.remove("wide");
       formula.style.fontSize = "";
@@ -57,8 +58,8 @@
     for (const [formula, room, width] of measured) {
       if (width <= room + 1) continue;
       const scale = room / width;
-      if (scale < 0.7) formula.classList.add("wide");
-      formula.style.fontSize = `${Math.max(scale, 0.7) * 100}%`;
+      if (scale < SMALLEST) formula.classList.add("wide");
+      formula.style.fontSize = `${Math.max(scale, SMALLEST) * 100}%`;
     }
   };
 
@@ -86,11 +87,13 @@
   const look = () => {
     if (waiting) return;
     waiting = true;
+    document.documentElement.toggleAttribute("data-looking", true);
     setTimeout(() => {
       fitFormulas();
       letKeyboardIn();
       observer.takeRecords(); // what was just written is no reason to look again
       waiting = false;
+      document.documentElement.toggleAttribute("data-looking", false);
     }, 50);
   };
 

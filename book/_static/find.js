@@ -156,11 +156,21 @@
 
   // Previews: what a link leads to, when the pointer rests on it or the keyboard reaches it.
   let box;
+  let origin; // the link that the box belongs to
   let timer;
   const hide = () => {
     clearTimeout(timer);
     box?.remove();
     box = undefined;
+  };
+  const place = () => {
+    const at = origin.getClientRects()[0];
+    if (!at || at.bottom < 0 || at.top > innerHeight) return hide();
+    const { width, height } = box.getBoundingClientRect();
+    const below = at.bottom + height + 12 < innerHeight || at.top < height + 12;
+    box.style.left = `${Math.max(8, Math.min(at.left, innerWidth - width - 16))}px`;
+    box.style.top = `${below ? at.bottom + 8 : at.top - height - 8}px`;
+    box.classList.add("shown");
   };
   const target = async (link) => {
     const address = new URL(link.href);
@@ -192,19 +202,14 @@
     const content = await target(link);
     if (!content || !(link.matches(":hover") || link === document.activeElement)) return;
     hide();
-    box = document.createElement("div");
-    box.className = "preview bd-article";
-    box.setAttribute("role", "tooltip");
-    box.append(content);
-    const place = link.getClientRects()[0];
-    document.querySelector(".bd-content").append(box);
-    await typeset(box);
-    if (!box) return;
-    const { width, height } = box.getBoundingClientRect();
-    const below = place.bottom + height + 12 < innerHeight || place.top < height + 12;
-    box.style.left = `${Math.max(8, Math.min(place.left, innerWidth - width - 16))}px`;
-    box.style.top = `${below ? place.bottom + 8 : place.top - height - 8}px`;
-    box.classList.add("shown");
+    const mine = document.createElement("div");
+    mine.className = "preview bd-article";
+    mine.setAttribute("role", "tooltip");
+    mine.append(content);
+    document.querySelector(".bd-content").append(mine);
+    [box, origin] = [mine, link];
+    await typeset(mine);
+    if (box === mine) place();
   };
   const previews = () => {
     const from = ".bd-article a.reference.internal[href*='#']:not(.slides)";
@@ -219,7 +224,8 @@
     document.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && later(event, 0));
     document.addEventListener("focusout", hide);
     document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
-    window.addEventListener("scroll", hide, { passive: true });
+    // The page scrolls by itself when the keyboard reaches a link: the box goes along.
+    window.addEventListener("scroll", () => box?.classList.contains("shown") && place(), { passive: true });
   };
 
   // The citation's copy button, and others that copy what stands beside them.

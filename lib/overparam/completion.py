@@ -130,10 +130,9 @@ def nuclear_norm_minimizer(rows, cols, values, shape, *, tolerance=1e-7, max_ite
     and soft thresholding of the singular values. The difference of the two, on the observed
     entries and scaled to spectral norm at most one, is a feasible point of the dual problem
 
-    .. math:: \max\ \langle\Lambda,P_\Omega W\rangle\quad\text{with}\quad\|\Lambda\|_2\le1,\
-       \Lambda\text{ supported on the observed entries},
+    .. math:: \max\ \langle\Lambda,P_\Omega W\rangle\quad\text{with}\quad\|\Lambda\|_2\le1
 
-    whose value bounds the minimum from below.
+    and Λ zero off the observed entries; its value bounds the minimum from below.
 
     Parameters
     ----------
@@ -396,8 +395,9 @@ def component_imbalances(U, V, mask):
 def nuclear_bounds(U, V):
     r"""Return bounds on :math:`\|UV^\top\|_*` that the weights know without its decomposition.
 
-    .. math:: w-\tfrac12\|U^\top U-V^\top V\|_*\le\|UV^\top\|_*\le w,\qquad
-       w=\tfrac12(\|U\|_F^2+\|V\|_F^2)
+    .. math::
+       w-\tfrac12\|U^\top U-V^\top V\|_*&\le\|UV^\top\|_*\le w,\\
+       w&=\tfrac12(\|U\|_F^2+\|V\|_F^2)
 
     The imbalance is conserved by the flow, so along it the two bounds keep their distance.
 
@@ -475,8 +475,10 @@ def singular_vector_velocity(W, G, depth):
     With :math:`F_{rs}=1/(\sigma_s^{2/L}-\sigma_r^{2/L})`, zero on the diagonal,
 
     .. math::
-       \dot U&=-U\big(F\odot[U^\top GVS+SV^\top G^\top U]\big)-(I-UU^\top)GVS^{1-2/L},\\
-       \dot V&=-V\big(F\odot[SU^\top GV+V^\top G^\top US]\big)-(I-VV^\top)G^\top US^{1-2/L}
+       \dot U&=-U\big(F\odot[U^\top GVS+SV^\top G^\top U]\big)\\
+             &\quad-(I-UU^\top)GVS^{1-2/L},\\
+       \dot V&=-V\big(F\odot[SU^\top GV+V^\top G^\top US]\big)\\
+             &\quad-(I-VV^\top)G^\top US^{1-2/L}
 
     (Arora et al. 2019, Lemma 2, where equation (9) has :math:`U^\top` for the last U). The signs
     of the vectors are those that `numpy.linalg.svd` returns.

@@ -205,9 +205,13 @@ def kernel_descent(K, residual, step, n_steps):
 def kernel_prediction(K, K_new, residual, t=np.inf):
     r"""Return what kernel gradient flow has added to the predictions at new points by time t.
 
-    :math:`f(t,x)-f(0,x)=-\sum_i\frac{1-e^{-\lambda_it/N}}{\lambda_i}\langle K(x,X),u_i\rangle
-    \langle u_i,r(0)\rangle`; for :math:`t=\infty` it is :math:`-K(x,X)K^+r(0)`, the interpolant
-    nearest to the start in the norm of the kernel.
+    .. math::
+       &f(t,x)-f(0,x)\\
+       &\quad=-\sum_i\frac{1-e^{-\lambda_it/N}}{\lambda_i}\langle K(x,X),u_i\rangle
+              \langle u_i,r(0)\rangle
+
+    For :math:`t=\infty` it is :math:`-K(x,X)K^+r(0)`, the interpolant nearest to the start in the
+    norm of the kernel.
 
     Parameters
     ----------

@@ -28,8 +28,10 @@ def three_layer_bound(D1: ArrayLike, D2: ArrayLike, n: int, m: int, scale: float
     :math:`\Delta_{21}^{(2)}=\sum_{i=n}^{h_1}(\hat d_i^2-\mu_i^2)`; the other two with
     :math:`D_{23}`, m, :math:`h_2`. (Mallada 2022, "Three-layer Linear Model", where the
     squares of Δ are missing and the Δ not defined.) Attained, see `three_layer_minimizer`, by
-    :math:`\lambda_n(W_1W_2W_2^\top W_1^\top)+\lambda_n(W_1W_1^\top)\lambda_m(W_3^\top W_3)
-    +\lambda_m(W_3^\top W_2^\top W_2W_3)\le\lambda_{\min}(\mathcal T)`.
+
+    .. math::
+       &\lambda_n(W_1W_2W_2^\top W_1^\top)+\lambda_n(W_1W_1^\top)\lambda_m(W_3^\top W_3)\\
+       &\quad+\lambda_m(W_3^\top W_2^\top W_2W_3)\le\lambda_{\min}(\mathcal T).
 
     Parameters
     ----------
@@ -89,9 +91,8 @@ def _three_layer_spectra(D1, D2, n, m, scale=0.0):
 def three_layer_minimizer(D1: ArrayLike, D2: ArrayLike, n: int, m: int) -> rates.Layers:
     r"""Return [W_1, W_2, W_3] with these imbalances for which the three-layer bound is attained.
 
-    :math:`\lambda_n(W_1W_2W_2^\top W_1^\top)+\lambda_n(W_1W_1^\top)\lambda_m(W_3^\top W_3)
-    +\lambda_m(W_3^\top W_2^\top W_2W_3)` equals `three_layer_bound`. :math:`W_2W_2^\top` gets
-    the eigenvalues :math:`\hat d_i`; the outer layers are built row by row, each row by Loewner's
+    The three terms of `three_layer_bound` have its value then. :math:`W_2W_2^\top` gets the
+    eigenvalues :math:`\hat d_i`; the outer layers are built row by row, each row by Loewner's
     formula for the rank-one change from one spectrum to an interlacing one.
 
     Parameters

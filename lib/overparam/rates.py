@@ -349,8 +349,9 @@ def two_layer_bound(
 ) -> float:
     r"""Return the lower bound of :math:`\lambda_{\min}(\mathcal T)` of Proposition 2.
 
-    .. math:: \tfrac12\bigl[-\Delta_++\sqrt{(\Delta_++\underline\Delta)^2+4\sigma_m^2}
-              -\Delta_-+\sqrt{(\Delta_-+\underline\Delta)^2+4\sigma_n^2}\,\bigr]
+    .. math::
+       &\tfrac12\bigl[-\Delta_++\sqrt{(\Delta_++\underline\Delta)^2+4\sigma_m^2}\\
+       &\quad-\Delta_-+\sqrt{(\Delta_-+\underline\Delta)^2+4\sigma_n^2}\,\bigr]
 
     with :math:`\Delta_+=[\lambda_1(D)]_+-[\lambda_n(D)]_+`,
     :math:`\Delta_-=[\lambda_1(-D)]_+-[\lambda_m(-D)]_+`,
@@ -503,8 +504,8 @@ def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) ->
     r"""Return α with :math:`\ell(t)-\ell^*\le e^{-\alpha t}(\ell(0)-\ell^*)`,
     :math:`\ell=\frac12\|Y-XUV^\top\|_F^2`.
 
-    For X of full column rank :math:`\alpha=\lambda_{\min}(X^\top X)\,(l_1+\sqrt{l_2^2+4M_n^2}
-    +l_3+\sqrt{l_4^2+4M_m^2})` as in `factorization_rate`, with
+    For X of full column rank :math:`\alpha` is :math:`\lambda_{\min}(X^\top X)` times
+    :math:`l_1+\sqrt{l_2^2+4M_n^2}+l_3+\sqrt{l_4^2+4M_m^2}` as in `factorization_rate`, with
     :math:`M_i=[\sigma_i(W^*)-\sqrt{K/\mu}\,\|W^*-U_0V_0^\top\|_F]_+`, where K and μ are the largest
     and the smallest eigenvalue of :math:`X^\top X` (Mallada 2023, "Matrix Factorization vs Linear
     Regression", corrected). Otherwise the directions that X does not see are frozen, and the rate

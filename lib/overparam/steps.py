@@ -76,9 +76,10 @@ def lost_imbalance(u: ArrayLike, v: ArrayLike, y: float) -> float:
     :math:`D_\infty=D_0(1-\eta I+O(\eta^2))`. With :math:`D_0=\|u+v\|\,\|u-v\|`,
     :math:`x_0=u\cdot v`,
 
-    .. math:: I=\tfrac y2\Bigl[\operatorname{arsinh}\tfrac{2y}{D_0}
-              -\operatorname{arsinh}\tfrac{2x_0}{D_0}\Bigr]
-              -\tfrac14\Bigl[\sqrt{D_0^2+4y^2}-\sqrt{D_0^2+4x_0^2}\Bigr].
+    .. math::
+       I&=\tfrac y2\Bigl[\operatorname{arsinh}\tfrac{2y}{D_0}
+          -\operatorname{arsinh}\tfrac{2x_0}{D_0}\Bigr]\\
+        &\quad-\tfrac14\Bigl[\sqrt{D_0^2+4y^2}-\sqrt{D_0^2+4x_0^2}\Bigr].
 
     Parameters
     ----------
@@ -116,10 +117,10 @@ def lost_imbalance(u: ArrayLike, v: ArrayLike, y: float) -> float:
 def smoothness(U: ArrayLike, V: ArrayLike, G: ArrayLike, K: float, eta: float) -> float:
     r"""Return :math:`K_\eta` of the local descent lemma.
 
-    .. math:: \mathcal L^+\le\mathcal L-\bigl(\eta-\tfrac{K_\eta\eta^2}2\bigr)
-              \|\nabla\mathcal L\|^2,\qquad
-              K_\eta=K\Bigl(\sqrt{\lambda_{\max}(\mathcal T)}
-              +\tfrac\eta2\|\nabla\mathcal L\|_F\Bigr)^2+\|G\|_2 .
+    .. math::
+       \mathcal L^+&\le\mathcal L-\bigl(\eta-\tfrac{K_\eta\eta^2}2\bigr)\|\nabla\mathcal L\|^2,\\
+       K_\eta&=K\Bigl(\sqrt{\lambda_{\max}(\mathcal T)}
+               +\tfrac\eta2\|\nabla\mathcal L\|_F\Bigr)^2+\|G\|_2 .
 
     Parameters
     ----------
