@@ -65,7 +65,7 @@ zip: book
 test: $(TESTS) book
 	@failed=0; \
 	echo "== tests: library, book and browser"; \
-	$(BIN)/python -m pytest tests -n 2 || failed=1; \
+	$(BIN)/python -m pytest tests -n 2 --dist loadgroup || failed=1; \
 	echo "== tests: every notebook's outputs"; \
 	$(BIN)/python -m pytest book --nbval --nbval-current-env \
 	  --nbval-cell-timeout $(CELL_TIMEOUT) -n 2 --dist loadfile -q || failed=1; \
