@@ -3,10 +3,17 @@
 One line is shown for each notebook instead of one for each cell.
 """
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent / "_tools"))
+
+import kernels  # noqa: E402
+
+kernels.use()
 left: Counter[str] = Counter()  # cells to come, for each notebook
 seconds: Counter[str] = Counter()
 

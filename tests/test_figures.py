@@ -1,11 +1,14 @@
 """The explorer and the import of the library."""
 
+import io
 import json
+import re
 import subprocess
 import sys
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -159,3 +162,32 @@ def test_importing_the_library_imports_nothing_heavy():
     code = f"import sys, overparam; print([m for m in {heavy.split()} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_frames_with_the_same_labels_share_their_layout_and_show_the_same():
+    """Each frame looks as it does when it is drawn alone; a wider label gets its own place."""
+
+    def draw(top):
+        fig, ax = plt.subplots()
+        ax.plot([0, 1], [0, top / 2])
+        ax.set(xlabel="$t$", ylabel="$x$", ylim=(0, 1 if top < 5 else 1e7))
+
+    figures.style()
+    together = figures.explorer(draw, "a line to {top}", top=[1, 2, 9]).frames
+    alone = [figures.explorer(draw, "a line to {top}", top=[top]).frames[0] for top in (1, 2, 9)]
+    for first, second in zip(together, alone, strict=True):
+        numbers = [re.findall(r"-?\d+\.?\d*", text) for text in (first, second)]
+        np.testing.assert_allclose(*(np.array(n, dtype=float) for n in numbers), atol=0.02)
+    assert len(set(together)) == 3
+
+
+def test_a_formula_is_parsed_once_for_all_pictures():
+    figures.style()
+    parse = mpl.mathtext.MathTextParser._parse_cached
+    for _ in range(2):
+        fig, ax = plt.subplots()
+        ax.set(xlabel=r"$\alpha^{17}$")
+        misses = parse.cache_info().misses
+        fig.savefig(io.BytesIO(), format="svg")
+        plt.close(fig)
+    assert parse.cache_info().misses == misses

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,9 @@ NOTEBOOKS = sorted(
 
 
 def load_tool():
-    """Import book/_tools/notebooks.py, which is no package."""
-    spec = importlib.util.spec_from_file_location(
-        "notebooks", ROOT / "book" / "_tools" / "notebooks.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import book/_tools/notebooks.py, which is in no package."""
+    sys.path.append(str(ROOT / "book" / "_tools"))
+    return importlib.import_module("notebooks")
 
 
 tool = load_tool()
@@ -374,3 +371,38 @@ def test_a_failing_notebook_is_reported_and_not_kept(source, message, tmp_path):
     assert message in failure
     cache = tool.get_cache(tool.cache_path(tmp_path))
     assert tool.cached(cache, tool.read(path)) is None
+
+
+# Kernels that are forked
+
+
+def printed(source: str, folder: Path) -> str:
+    """Execute a notebook of one cell in a forked kernel and return what it prints."""
+    tool.kernels.use()
+    notebook = tool.v4.new_notebook(cells=[tool.v4.new_code_cell(source)])
+    path = folder / "page.ipynb"
+    path.write_text(tool.as_text(notebook), encoding="utf-8")
+    return tool.execute(path)[0].cells[0].outputs[0]["text"]
+
+
+def test_a_forked_kernel_is_a_new_one_in_its_own_folder(tmp_path):
+    """What a notebook leaves in modules, names and environment the next one does not see."""
+    source = (
+        "import os, sys, numpy, __main__\n"
+        "marked = [hasattr(numpy, 'mark'), hasattr(__main__, 'mark'), 'MARK' in os.environ]\n"
+        "numpy.mark = __main__.mark = os.environ['MARK'] = 'mine'\n"
+        "print(*marked, os.getcwd(), '' in sys.path, os.getpid())"
+    )
+    first, second = (printed(source, tmp_path).split() for _ in range(2))
+    assert first[:5] == second[:5] == ["False", "False", "False", str(tmp_path), "True"]
+    assert first[5] != second[5]
+
+
+def test_a_forked_kernel_draws_and_starts_processes_as_another(tmp_path):
+    source = (
+        "import subprocess, sys, matplotlib, matplotlib.pyplot as plt\n"
+        "code = subprocess.run([sys.executable, '-c', 'print(6 * 7)'], capture_output=True)\n"
+        "print(matplotlib.get_backend(), code.returncode, code.stdout.decode())"
+    )
+    assert printed(source, tmp_path).lower().split()[-2:] == ["0", "42"]
+    assert "inline" in printed(source, tmp_path)

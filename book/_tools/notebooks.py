@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import kernels
 import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
@@ -197,6 +198,7 @@ def fill_cache(
         return []
     say(f"notebooks: executing {len(missing)} of {len(paths)}, {JOBS} at a time")
     prepare_fonts()
+    kernels.use()
     failures = []
     started = time.perf_counter()
     with ThreadPoolExecutor(JOBS) as pool:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import matplotlib.pyplot as plt
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 LIVE = ("scalar", "riccati", "edge")  # those of book/_static/live.js
 LIMIT = 500_000  # characters that one explorer may add to a page
@@ -183,9 +184,9 @@ def explorer(
         dict(zip(positions, setting, strict=True))
         for setting in itertools.product(*positions.values())
     ]
-    describe = alt if callable(alt) else alt.format
+    describe, layouts = alt if callable(alt) else alt.format, {}
     return Explorer(
-        [_frame(draw, setting) for setting in settings],
+        [_frame(draw, setting, layouts) for setting in settings],
         [describe(**setting) for setting in settings],
         sliders,
     )
@@ -230,7 +231,7 @@ def live(name: str, draw: Callable[[], Any], alt: str) -> Live:
     """
     if name not in LIVE:
         raise ValueError(f"name must be one of {LIVE}, got {name!r}")
-    return Live(name, _frame(draw, {}), alt)
+    return Live(name, _frame(draw, {}, {}), alt)
 
 
 def _image(svg, alt):
@@ -247,16 +248,39 @@ def _stack(children, slider, start):
     return stack
 
 
-def _frame(draw, setting):
-    """Draw one frame and return it as the text of an SVG image."""
+def _frame(draw, setting, layouts):
+    """Draw one frame and return it as the text of an SVG image.
+
+    To find the places of the axes takes as long as to draw them: frames whose labels and limits
+    are the same share them, in `layouts`.
+    """
     before = set(plt.get_fignums())
     draw(**setting)
     fig = plt.gcf()
+    look = _look(fig)
+    if look in layouts:
+        fig.set_layout_engine("none")
+        for ax, place in zip(fig.axes, layouts[look], strict=True):
+            ax.set_position(place)
     buffer = io.StringIO()
-    fig.savefig(buffer, format="svg", metadata={"Date": None})
+    FigureCanvasSVG(fig).print_svg(buffer, metadata={"Date": None})  # savefig draws twice
+    layouts[look] = [ax.get_position(original=True) for ax in fig.axes]
     for number in set(plt.get_fignums()) - before:
         plt.close(number)
     return _shortened(buffer.getvalue())
+
+
+def _look(fig):
+    """Return all that the places of a figure's axes depend on."""
+    parts = [tuple(fig.get_size_inches()), *(text.get_text() for text in fig.texts)]
+    for ax in fig.axes:
+        titles = (ax.get_title(where).count("\n") for where in ("left", "center", "right"))
+        parts += [ax.get_xlabel(), ax.get_ylabel(), bool(ax.get_title()), *titles]
+        for axis in (ax.xaxis, ax.yaxis):
+            parts += [axis.get_scale(), *axis.get_view_interval()]
+        if legend := ax.get_legend():
+            parts += [text.get_text() for text in legend.get_texts()]
+    return tuple(parts)
 
 
 def _shortened(svg):

@@ -1,12 +1,15 @@
 """The look of the book's figures and tables, shared drawing, and the explorer."""
 
+import functools
 import html
 import re
 from collections.abc import Callable
 
 import matplotlib as mpl
 import matplotlib.axes
+import matplotlib.mathtext
 import matplotlib.pyplot as plt
+import matplotlib.textpath
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -45,6 +48,9 @@ _STYLE = {
 }
 
 
+_math_parser = functools.cache(mpl.mathtext.MathTextParser)
+
+
 def style() -> None:
     """Set the book's matplotlib style; in a notebook, draw as SVG that is the same each time.
 
@@ -57,6 +63,8 @@ def style() -> None:
     11.0
     """
     mpl.rcParams.update(_STYLE)
+    # Matplotlib parses each formula anew for every picture; one parser for all remembers them.
+    mpl.textpath.MathTextParser = _math_parser
     try:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:
