@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
@@ -18,6 +18,7 @@ def classification(rng, n):
 
 
 @given(SIZES, SEEDS)
+@settings(max_examples=25)
 def test_the_flow_conserves_every_imbalance(sizes, seed):
     rng = np.random.default_rng(seed)
     loss = losses.squared_distance(rng.standard_normal((sizes[0], sizes[-1])))
@@ -29,6 +30,7 @@ def test_the_flow_conserves_every_imbalance(sizes, seed):
 
 
 @given(SEEDS)
+@settings(max_examples=20)
 def test_the_law_holds_for_a_loss_that_is_not_quadratic(seed):
     rng = np.random.default_rng(seed)
     path = networks.layer_flow(
@@ -221,11 +223,24 @@ def test_the_rotation_charge_is_kept_by_the_heavy_ball(m, n, k, friction):
     assert np.linalg.norm(charges[0]) > 0.1
 
 
+def imbalance_rank(widths):
+    """Rank of the derivative of all D_l, which are quadratic: differences are exact."""
+    W, rows = networks.gaussian(list(widths), 1.0, np.random.default_rng(1)), []
+    for layer in W:
+        for index in np.ndindex(layer.shape):
+            layer[index] += 1
+            ahead = np.concatenate([np.ravel(D) for D in networks.imbalance(W)])
+            layer[index] -= 2
+            rows.append(ahead - np.concatenate([np.ravel(D) for D in networks.imbalance(W)]))
+            layer[index] += 1
+    return np.linalg.matrix_rank(rows)
+
+
 @pytest.mark.parametrize(
     "widths", [(2, 2, 1), (3, 2, 2), (1, 3, 1), (2, 5, 1), (2, 2, 2, 2), (2, 1, 2, 2), (2, 5, 5, 1)]
 )
 def test_deep_networks_have_no_laws_but_the_imbalances(widths):
-    assert conservation.deep_count(widths) == conservation.imbalance_count(widths)
+    assert conservation.deep_count(widths) == imbalance_rank(widths)
     if len(widths) == 3:
         assert conservation.deep_count(widths) == conservation.count(
             widths[0], widths[2], widths[1]
@@ -246,7 +261,7 @@ def test_deep_networks_have_no_laws_but_the_imbalances(widths):
 )
 def test_scalar_parts_with_two_wide_hidden_layers_have_more_laws(widths, laws, imbalances):
     assert conservation.deep_count(widths) == laws
-    assert conservation.imbalance_count(widths) == imbalances
+    assert imbalance_rank(widths) == imbalances
 
 
 def test_a_scalar_network_moves_along_one_curve_whatever_the_loss():
@@ -268,7 +283,7 @@ def test_a_scalar_network_moves_along_one_curve_whatever_the_loss():
         (lambda: conservation.count(1, 1.5, 1), "n must"),
         (lambda: conservation.count_momentum(1, 1, 0), "k must"),
         (lambda: conservation.deep_count([2, 2]), "widths"),
-        (lambda: conservation.imbalance_count([2, 0, 2]), "widths"),
+        (lambda: conservation.deep_count([2, 0, 2]), "widths"),
     ],
 )
 def test_bad_sizes_are_named(call, message):

@@ -30,7 +30,7 @@ def test_three_layer_bound_is_below_the_smallest_eigenvalue(n, h1, h2, m, seed):
 
 
 @given(width, width, width, width, seeds)
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_three_layer_bound_is_attained(n, h1, h2, m, seed):
     rng = np.random.default_rng(seed)
     for _ in range(5):
@@ -154,15 +154,8 @@ def test_exponential_loss_decays_like_one_over_t():
     L = np.array([loss.value(networks.product(w)) for w in path])
     first = loss.value(networks.product(weights))
     assert alpha > 0
-    assert np.all(L <= layers.classification_bound(path.t, first, alpha, gamma) * (1 + 1e-6))
+    assert np.all(L <= first / (1 + alpha * gamma**2 * first * path.t) * (1 + 1e-6))
     assert abs(np.polyfit(np.log(path.t[-8:]), np.log(L[-8:]), 1)[0] + 1) < 0.2  # not exponential
-
-
-def test_classification_bound_solves_its_equation():
-    t = np.linspace(0, 3, 7)
-    bound = layers.classification_bound(t, 2.0, 0.7, 1.5)
-    assert bound[0] == 2.0  # and d(1/L)/dt = alpha gamma²
-    assert np.allclose(np.diff(1 / bound) / np.diff(t), 0.7 * 1.5**2)
 
 
 def test_earlier_bounds_are_special_cases():
@@ -204,10 +197,6 @@ I2 = np.eye(2)
         (lambda: layers.classification_margin(I2, [1, 2]), "y must hold labels"),
         (lambda: layers.classification_margin([[1.0], [1.0]], [1, -1]), "not separable"),
         (lambda: layers.classification_margin([[1.0], [0.0]], [1, -1]), "not separable"),
-        (lambda: layers.classification_bound(1.0, 1.0, 1.0, -0.5), "margin"),
-        (lambda: layers.classification_bound(1.0, 1.0, -1.0, 0.5), "alpha"),
-        (lambda: layers.classification_bound(1.0, 0.0, 1.0, 0.5), "loss"),
-        (lambda: layers.classification_bound(-1.0, 1.0, 1.0, 0.5), "t must"),
     ],
 )
 def test_bad_input_names_the_argument(call, message):

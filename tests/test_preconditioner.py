@@ -51,7 +51,7 @@ def gap(start, layers, end=4.0, seed=7):
 
 
 @given(st.lists(SIZES, min_size=2, max_size=7), SEEDS)
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_layers_and_end_to_end_flow_agree(widths, seed):
     rng = np.random.default_rng(seed)
     rank = min(widths)
@@ -470,7 +470,7 @@ def test_width_enters_only_through_a_factor(tangent_kernel):
 
 def test_tangent_kernel_scaling_freezes_the_operator():
     """Movement ~ 1/h, and below the bound 4C/(μh) for all times."""
-    times, widths = np.linspace(0, 8, 17), 4 ** np.arange(3, 8)
+    times, widths = np.linspace(0, 8, 9), 4 ** np.arange(3, 7)
     moved = []
     for h in widths:
         of_seeds = []
@@ -490,7 +490,7 @@ def test_tangent_kernel_scaling_freezes_the_operator():
 
 def test_small_variance_alone_does_not_freeze_the_operator():
     """Movement O(1) at every width; the limit is (I+YYᵀ)^(1/2), (I+YᵀY)^(1/2)."""
-    times, widths = np.array([0.0, 10.0]), 4 ** np.arange(3, 8)
+    times, widths = np.array([0.0, 10.0]), 4 ** np.arange(3, 7)
     moved = [np.linalg.norm(np.diff(wide_flow(h, False, 0, times)[1], axis=0)) for h in widths]
     assert slope(widths, moved) == pytest.approx(0, abs=0.1)
     F, A, B = wide_flow(60_000, False, 1, times)

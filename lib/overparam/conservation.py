@@ -135,44 +135,6 @@ def count_momentum(m: int, n: int, k: int) -> int:
     return k * (k - 1) // 2 if k <= size else size * k - size * (size + 1) // 2
 
 
-def imbalance_count(widths: Sequence[int]) -> int:
-    r"""Return how many of the numbers in all :math:`D_l` are independent.
-
-    Numerically: the rank of their derivative at fixed generic weights.
-
-    Parameters
-    ----------
-    widths : sequence of int
-        :math:`h_0,\dots,h_L`, at least three.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If `widths` are not at least three whole numbers of at least 1.
-
-    Examples
-    --------
-    >>> imbalance_count([1, 3, 1]), imbalance_count([1, 2, 2, 1])
-    (5, 6)
-    """
-    widths = _widths(widths)
-    weights = networks.gaussian(widths, 1.0, np.random.default_rng(0))
-    tangents = np.eye(sum(W.size for W in weights))
-    rates = [
-        [
-            (rate + rate.T)[np.triu_indices(len(rate))]
-            for W, E, V, F in zip(weights, moved, weights[1:], moved[1:], strict=False)
-            for rate in [W.T @ E - V @ F.T]
-        ]
-        for moved in (_split(tangent, widths) for tangent in tangents)
-    ]
-    return int(np.linalg.matrix_rank(np.array([np.concatenate(rate) for rate in rates])))
-
-
 def deep_count(widths: Sequence[int]) -> int:
     r"""Return the number of independent laws of a linear network of any depth.
 

@@ -10,7 +10,7 @@ Letters as in `rates`: :math:`\mathcal T` is the operator of :math:`W=W_1\cdots 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from overparam import _check, rates
+from overparam import _check, networks, rates
 
 # ---- Three layers ---------------------------------------------------------------------------
 
@@ -190,7 +190,8 @@ def homogeneous_optimum(imbalances: ArrayLike, sigma_min: float, n: int, m: int)
     n, m = _check.count("n", n), _check.count("m", m)
     if n == m:
         return rates.deep_scalar_optimum(imbalances, sigma_min)
-    squares = rates.layer_squares(imbalances, sigma_min)
+    d = _check.finite_array("imbalances", np.atleast_1d(imbalances), ndim=1)
+    squares = networks.layer_scales(sigma_min, d) ** 2
     return float(np.prod(squares[:-1] if n < m else squares[1:]))
 
 
@@ -201,8 +202,8 @@ def classification_margin(X: ArrayLike, y: ArrayLike) -> float:
     r"""Return the margin :math:`\rho=\max_{\|w\|=1}\min_iy_ix_i^\top w` of separable data.
 
     For the exponential loss :math:`f(w)=\sum_ie^{-y_ix_i^\top w}` it gives
-    :math:`\|\nabla f\|\ge\rho f` (Mallada 2022, "Conclusion"). The margin is the distance
-    of the origin from the convex hull of the :math:`y_ix_i`.
+    :math:`\|\nabla f\|\ge\rho f` (Mallada 2022, "Conclusion"), and with it a decay like 1/t. The
+    margin is the distance of the origin from the convex hull of the :math:`y_ix_i`.
 
     Parameters
     ----------
@@ -237,38 +238,3 @@ def classification_margin(X: ArrayLike, y: ArrayLike) -> float:
         raise ValueError("X and y are not separable: no w has all y_i x_i·w positive")
     w = -residual[:-1] / residual[-1]
     return float(size / np.linalg.norm(w))
-
-
-def classification_bound(
-    t: ArrayLike, loss: float, alpha: float, margin: float
-) -> float | np.ndarray:
-    r"""Return :math:`\mathcal L_0/(1+\alpha\rho^2\mathcal L_0t)`, a bound of the loss at time t.
-
-    It holds along the flow of layers with :math:`\lambda_{\min}(\mathcal T)\ge\alpha` for a loss
-    of the product with :math:`\|\nabla f\|\ge\rho f`.
-
-    Parameters
-    ----------
-    t : array_like, not negative
-    loss : float
-        :math:`\mathcal L_0=\mathcal L(0)>0`.
-    alpha : float, not negative
-        A lower bound of :math:`\lambda_{\min}(\mathcal T)`, by imbalance alone: the minimizer is
-        at infinity, so that there is no margin of :math:`\sigma_{\min}`.
-    margin : float, positive
-        The ρ of `classification_margin`.
-
-    Examples
-    --------
-    >>> from overparam import layers
-    >>> layers.classification_bound(3.0, 2.0, 0.5, 1.0)
-    0.5
-    """
-    t = _check.finite_array("t", t)
-    if np.any(t < 0):
-        raise ValueError(f"t must not be negative, got {t.min():g}")
-    loss = _check.number("loss", loss, 0, strict=True)
-    alpha = _check.number("alpha", alpha, 0)
-    margin = _check.number("margin", margin, 0, strict=True)
-    bound = loss / (1 + alpha * margin**2 * loss * t)
-    return float(bound) if t.ndim == 0 else bound

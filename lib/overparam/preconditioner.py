@@ -44,7 +44,10 @@ def apply(W: ArrayLike, G: ArrayLike, depth: int) -> np.ndarray:
            [21.,  3.]])
     """
     left, multipliers, right = modes(W, depth)
-    return left @ (multipliers * (left.T @ _same_shape(G, W) @ right)) @ right.T
+    G = _check.matrix("G", G)
+    if G.shape != multipliers.shape:
+        raise ValueError(f"G must have the shape {multipliers.shape} of W, got {G.shape}")
+    return left @ (multipliers * (left.T @ G @ right)) @ right.T
 
 
 def eigenvalues(W: ArrayLike, depth: int) -> np.ndarray:
@@ -80,7 +83,7 @@ def modes(W: ArrayLike, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     ((2, 2), array([4., 2.]), (1, 1))
     """
     W, depth = _check.matrix("W", W), _check.count("depth", depth)
-    return _modes(W, depth, _rank(W))
+    return _modes(W, depth, np.linalg.matrix_rank(W))
 
 
 def matrix(W: ArrayLike, depth: int) -> np.ndarray:
@@ -97,14 +100,9 @@ def matrix(W: ArrayLike, depth: int) -> np.ndarray:
     array([[4., 0.],
            [0., 2.]])
     """
-    W, depth = _check.matrix("W", W), _check.count("depth", depth)
-    rank = _rank(W)
-    left, sigma, right = np.linalg.svd(W)
-    row, column = _roots(sigma, rank, W.shape, depth)
-    return sum(
-        np.kron(left * row ** (depth - j) @ left.T, right.T * column ** (j - 1) @ right)
-        for j in range(1, depth + 1)
-    )
+    left, multipliers, right = modes(W, depth)
+    basis = np.kron(left, right)  # its columns are the u_r v_sᵀ, row by row
+    return basis * multipliers.ravel() @ basis.T
 
 
 def end_to_end_flow(
@@ -175,7 +173,7 @@ def _field(loss, W0, depth):
         raise ValueError(f"W0 of shape {W0.shape} does not fit the loss: {error}") from None
     if shape != W0.shape:
         raise ValueError(f"W0 of shape {W0.shape} does not fit the loss: its gradient has {shape}")
-    rank = _rank(W0)
+    rank = np.linalg.matrix_rank(W0)
 
     def field(W):
         if not np.all(np.isfinite(W)):
@@ -189,27 +187,11 @@ def _field(loss, W0, depth):
 def _modes(W, depth, rank):
     # An SVD of W: eigenvalues of WWᵀ would square the singular values and lose half their digits.
     left, sigma, right = np.linalg.svd(W)
-    row, column = _roots(sigma, rank, W.shape, depth)
+    roots = np.zeros(max(W.shape))  # σ^(2/L), zeros beyond the rank; 0.0 ** 0 is 1 in numpy
+    roots[:rank] = sigma[:rank] ** (2 / depth)
+    rows, columns = roots[: len(W)], roots[: W.shape[1]]
     # As the sum, not (σ_r² - σ_s²)/(σ_r^{2/L} - σ_s^{2/L}), which cancels for close values.
     multipliers = sum(
-        np.multiply.outer(row ** (depth - j), column ** (j - 1)) for j in range(1, depth + 1)
+        np.multiply.outer(rows ** (depth - j), columns ** (j - 1)) for j in range(1, depth + 1)
     )
     return left, multipliers, right.T
-
-
-def _roots(sigma, rank, shape, depth):
-    """Return σ^{2/L} for rows and columns, with zeros beyond `rank`; 0.0 ** 0 is 1 in numpy."""
-    roots = np.zeros(max(shape))
-    roots[:rank] = sigma[:rank] ** (2 / depth)
-    return roots[: shape[0]], roots[: shape[1]]
-
-
-def _rank(W):
-    return int(np.linalg.matrix_rank(W))
-
-
-def _same_shape(G, W):
-    G = _check.matrix("G", G)
-    if G.shape != np.shape(W):
-        raise ValueError(f"G must have the shape {np.shape(W)} of W, got {G.shape}")
-    return G

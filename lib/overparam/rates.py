@@ -15,7 +15,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from overparam import _check, flow, networks, scalar
+from overparam import _check, flow, networks
 
 Layers = list[np.ndarray]
 
@@ -322,23 +322,9 @@ def deep_scalar_optimum(imbalances: ArrayLike, product: float) -> float:
     >>> round(rates.deep_scalar_optimum([1, 1], 6**0.5), 3)  # 2·1 + 3·1 + 3·2
     11.0
     """
-    squares = layer_squares(imbalances, product)
+    d = _check.finite_array("imbalances", np.atleast_1d(imbalances), ndim=1)
+    squares = networks.layer_scales(product, d) ** 2
     return float(sum(np.prod(np.delete(squares, l)) for l in range(len(squares))))
-
-
-def layer_squares(imbalances: ArrayLike, product: float) -> np.ndarray:
-    """Return the squares of scalar layers with these consecutive imbalances and this product.
-
-    Examples
-    --------
-    >>> from overparam import rates
-    >>> rates.layer_squares([1, 1], 6**0.5).round(6)
-    array([3., 2., 1.])
-    """
-    d = np.atleast_1d(_check.finite_array("imbalances", imbalances))
-    if d.ndim != 1:
-        raise ValueError(f"imbalances must be a list of L - 1 numbers, got shape {d.shape}")
-    return networks.layer_scales(product, d) ** 2
 
 
 # ---- Two layers -----------------------------------------------------------------------------
@@ -449,22 +435,21 @@ def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> Layers:
     for k in range(m):
         a = values[up[k]] if k in up else 0.0
         b = -values[down[k]] if k in down else 0.0
-        if k in up and k in down:
-            x = _one_sided(a, b, sigma[k])
-            first[k, [up[k], down[k]]] = np.sqrt(np.array([a * (x + b), b * (x - a)]) / (a + b))
-            second[[up[k], down[k]], k] = np.sqrt(np.array([a * (x - a), b * (x + b)]) / (a + b))
-        elif k in up or k in down:
-            hidden = up[k] if k in up else down[k]
-            u, second[hidden, k] = scalar.weights_from(sigma[k] if k < n else 0.0, a - b)
-            if k < n:
-                first[k, hidden] = u
-        elif k < n and sigma[k] > 0:
+        size = sigma[k] if k < n else 0.0
+        if a + b > 0:
+            x = _one_sided(a, b, size)
+            for place, share, u, v in ((up, a, x + b, x - a), (down, b, x - a, x + b)):
+                if k in place:
+                    second[place[k], k] = np.sqrt(share * v / (a + b))
+                    if k < n:
+                        first[k, place[k]] = np.sqrt(share * u / (a + b))
+        elif size > 0:
             if not zero:
                 raise ValueError(
                     f"W has rank {np.sum(sigma > 0)}, too large for D of shape {(h, h)}: "
                     "no weights have this imbalance and this product"
                 )
-            first[k, zero[0]] = second[zero.pop(0), k] = np.sqrt(sigma[k])
+            first[k, zero[0]] = second[zero.pop(0), k] = np.sqrt(size)
     return [left @ first @ vectors.T, vectors @ second @ right]
 
 
@@ -472,9 +457,9 @@ def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> Layers:
 
 
 def factorization_rate(Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
-    r"""Return α with :math:`\ell(t)\le\ell(0)e^{-\alpha t}`, :math:`\ell=\frac12\|Y-UV^\top\|_F^2`.
+    r"""Return ρ with :math:`\ell(t)\le\ell(0)e^{-\rho t}`, :math:`\ell=\frac12\|Y-UV^\top\|_F^2`.
 
-    :math:`\alpha=l_1+\sqrt{l_2^2+4M_n^2}+l_3+\sqrt{l_4^2+4M_m^2}`, twice `two_layer_bound` of
+    :math:`\rho=l_1+\sqrt{l_2^2+4M_n^2}+l_3+\sqrt{l_4^2+4M_m^2}`, twice `two_layer_bound` of
     :math:`\Lambda_0=U_0^\top U_0-V_0^\top V_0` with the margins
     :math:`M_i=[\sigma_i(Y)-\|Y-U_0V_0^\top\|_F]_+`. The :math:`l_i` are those of
     Mallada 2023, "General Initialization", with
@@ -501,10 +486,10 @@ def factorization_rate(Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
 
 
 def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
-    r"""Return α with :math:`\ell(t)-\ell^*\le e^{-\alpha t}(\ell(0)-\ell^*)`,
+    r"""Return ρ with :math:`\ell(t)-\ell^*\le e^{-\rho t}(\ell(0)-\ell^*)`,
     :math:`\ell=\frac12\|Y-XUV^\top\|_F^2`.
 
-    For X of full column rank :math:`\alpha` is :math:`\lambda_{\min}(X^\top X)` times
+    For X of full column rank :math:`\rho` is :math:`\lambda_{\min}(X^\top X)` times
     :math:`l_1+\sqrt{l_2^2+4M_n^2}+l_3+\sqrt{l_4^2+4M_m^2}` as in `factorization_rate`, with
     :math:`M_i=[\sigma_i(W^*)-\sqrt{K/\mu}\,\|W^*-U_0V_0^\top\|_F]_+`, where K and μ are the largest
     and the smallest eigenvalue of :math:`X^\top X` (Mallada 2023, "Matrix Factorization vs Linear

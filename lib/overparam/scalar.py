@@ -48,22 +48,16 @@ def closed_form(
     >>> [round(float(x), 4) for x in closed_form([0, 1, 4], y=1.0, x0=0.0, imbalance=1.0)]
     [0.0, 0.7378, 0.9996]
     """
-    t = _check.finite_array("t", t)
-    if np.any(t < 0):
-        raise ValueError(f"t must not be negative, got {t.min():g}; the flow starts at t = 0")
-    y = _check.finite_array("y", y)
-    x0 = _check.finite_array("x0", x0)
-    imbalance = _check.finite_array("imbalance", imbalance)
+    t, y = _check.times("t", t), _check.finite_array("y", y)
+    x0, imbalance = _check.finite_array("x0", x0), _check.finite_array("imbalance", imbalance)
     # In units of the largest of the three nothing overflows, however large or small they are.
     unit = np.maximum(np.maximum(np.abs(y), np.abs(x0)), np.abs(imbalance))
     unit = np.where(unit > 0, unit, 1.0)
-    with np.errstate(over="ignore"):
-        growth = _growth(np.minimum(unit * t, 1e300), y / unit, x0 / unit, imbalance / unit)
     with np.errstate(divide="ignore", over="ignore"):
+        growth = _growth(np.minimum(unit * t, 1e300), y / unit, x0 / unit, imbalance / unit)
         x = x0 / (1 + growth) + y / (1 + 1 / growth)
-    # Balanced and of the wrong sign the two terms cancel; their sum is known (the saddle).
-    into_saddle = (imbalance == 0) & (np.sign(x0) * np.sign(y) < 0)
-    with np.errstate(over="ignore"):
+        # Balanced and of the wrong sign the two terms cancel; their sum is known (the saddle).
+        into_saddle = (imbalance == 0) & (np.sign(x0) * np.sign(y) < 0)
         return np.where(into_saddle, x0 * np.exp(-2 * np.abs(y) * t) / (1 + growth), x)
 
 
@@ -71,23 +65,17 @@ def _growth(t, y, x0, imbalance):
     r"""Return I(t), by which the error has shrunk: :math:`y-x=(y-x_0)/(1+I)`.
 
     With the angle :math:`\phi` between :math:`(\lambda_0,2x_0)` and :math:`(\lambda_0,2y)`,
-    :math:`I=\frac{R_0}{2S}[(1+\cos\phi)(e^{St}-1)+(1-\cos\phi)(1-e^{-St})]`: a sum of positive
-    numbers. The first factor is kept as a logarithm, since it may be tiny and the second huge.
+    :math:`I=\frac{R_0}S[\cos^2\frac\phi2(e^{St}-1)+\sin^2\frac\phi2(1-e^{-St})]`: a sum of
+    positive numbers. The first is kept as a logarithm, since the cosine may be tiny and e^St huge.
     """
     start, end = np.hypot(imbalance, 2 * x0), np.hypot(imbalance, 2 * y)
-    both = np.where(start * end > 0, start * end, 1.0)
-    cosine = (imbalance**2 + 4 * x0 * y) / both
-    sine = 2 * imbalance * (y - x0) / both
-    with np.errstate(divide="ignore", over="ignore"):
-        log_plus = np.where(
-            cosine >= 0,
-            np.log1p(np.maximum(cosine, 0.0)),
-            2 * np.log(np.abs(sine)) - np.log1p(np.maximum(-cosine, 0.0)),
-        )
-        minus = np.where(cosine <= 0, 1 - cosine, sine**2 / (1 + np.maximum(cosine, 0.0)))
-        elapsed = -np.expm1(-end * t) / np.where(end > 0, end, 1.0)
-        growth = np.exp(np.log(start / 2) + log_plus + end * t) + start / 2 * minus
-    return np.where(end > 0, growth * elapsed, start * t)
+    cross, dot = np.abs(2 * imbalance * (y - x0)), imbalance**2 + 4 * x0 * y
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        # cos(phi/2) from pi - phi, which keeps its digits where phi is close to pi.
+        first = np.log(start) + 2 * np.log(np.sin(np.arctan2(cross, -dot) / 2)) + end * t
+        second = start * np.sin(np.arctan2(cross, dot) / 2) ** 2
+        growth = (np.exp(first) + second) * -np.expm1(-end * t) / end
+    return np.where(end > 0, growth, start * t)
 
 
 def margin(y: ArrayLike, x0: ArrayLike, condition: float = 1.0) -> NDArray[np.float64]:
