@@ -198,9 +198,7 @@ def test_asks_for_little_and_for_nothing_elsewhere(visit):
     cold = sum(map(weight, files)) / 1000
     warm = sum(weight(file) for file in files if not SHARED.search(file.as_posix())) / 1000
     assert len(visit.first) <= REQUESTS, [file.name for file in visit.first]
-    # The first page shows a picture of every chapter.
-    most = 450 if page.url.endswith("/book/index.html") else WARM
-    assert cold <= COLD and warm <= most, f"{cold:.0f} kB cold, {warm:.0f} kB warm"
+    assert cold <= COLD and warm <= WARM, f"{cold:.0f} kB cold, {warm:.0f} kB warm"
     none(visit.elsewhere)
 
 

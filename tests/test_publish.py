@@ -1,4 +1,4 @@
-"""The one document that is printed: names, links and bookmarks."""
+"""What is made from the built pages: the one document that is printed, cards, the style sheet."""
 
 import importlib.util
 import sys
@@ -9,15 +9,19 @@ import pytest
 TOOLS = Path(__file__).resolve().parents[1] / "book" / "_tools"
 
 
-@pytest.fixture(scope="module")
-def tool():
-    """Import book/_tools/publish.py, which is no package."""
+def imported(name):
+    """Import a module of book/_tools, which is no package."""
     sys.path.insert(0, str(TOOLS))
-    spec = importlib.util.spec_from_file_location("publish", TOOLS / "publish.py")
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.path.remove(str(TOOLS))
     return module
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return imported("publish")
 
 
 PAGE = """<article class="bd-article"><h1>One<a class="headerlink" href="#one">#</a></h1>
@@ -68,3 +72,40 @@ def test_without_chromium_the_message_says_what_to_do(tool, monkeypatch, capsys)
     monkeypatch.setattr(tool, "BROWSERS", ("no-such-browser",))
     assert tool.make_pdf() == 1
     assert "apt install chromium" in capsys.readouterr().err
+
+
+STYLE = """/* a comment { */ @charset "x"; a { b: c }
+.used, .gone > p { content: "}" } .gone { x: y } p:not(.gone):is(.gone, h1) { x: y }
+@media print { .gone { x: y } } @media (min-width: 9px) { .used:has(.gone) { x: y } }
+@font-face { font-family: "Z" } .sm\\:b { x: y }"""
+
+
+def test_style_rules_for_what_no_page_has_go():
+    assets = imported("assets")
+    used = assets.class_names(['<p class="used sm:b">'], ["classList.add('later')"])
+    assert {"used", "sm:b", "later"} <= used and "gone" not in used
+    kept = "".join(assets.used_rules(STYLE, used)).split("\n")
+    assert kept == [
+        '@charset "x";a{b: c}',
+        '.used{content: "}"}',
+        "p:not(.gone):is(.gone, h1){x: y}",
+        "@media (min-width: 9px){.used:has(.gone){x: y}",
+        "}",
+        '@font-face{font-family: "Z"}',
+        ".sm\\:b{x: y}",
+        "",
+    ]
+
+
+def test_a_card_shows_the_figure_without_letters():
+    cards = imported("cards")
+    curve = "\n".join(f"L {0.2 * i:.6f} 0.000001" for i in range(40))
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg"><metadata>m</metadata>'
+        f'<g id="text_1"><path d="M 1 1"/></g><g id="line"><path d="M 0.25 0.5"/>'
+        f'<path d="{curve}"/></g></svg>'
+    )
+    small = cards.thumbnail(svg)
+    assert "text_1" not in small and "metadata" not in small
+    assert 'd="M 0.2 0.5"' in small
+    assert small.count("L ") == 9  # nine whole numbers from 0 to 8

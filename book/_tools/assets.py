@@ -2,8 +2,8 @@
 
 When the pages are written, their style sheets become one and their scripts become one, loaded after
 the page is read; the theme's icon font is replaced by the few icons that the pages use; live
-computing by thebe, which this book does not offer, goes; pictures below the first screen are loaded
-when they come into view.
+computing by thebe, which this book does not offer, goes, and so do the theme's style rules for
+things that no page has; pictures below the first screen are loaded when they come into view.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,6 +45,11 @@ THEME = """<script data-cfasync="false">
       document.documentElement.dataset.theme = mode === "auto" ? (dark ? "dark" : "light") : mode;
     })();
   </script>"""
+CSS_TOKEN = re.compile(r"""/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]""", re.S)
+NESTED = ("@media", "@supports", "@layer", "@container")
+NEGATED = re.compile(r":not\((?:[^()]|\([^()]*\))*\)")
+CLASS = re.compile(r"\.((?:\\.|[\w-])+)")
+OWN = {"house.css", "screens.css"}
 LATER = re.compile(r'<img (?=[^>]*\bsrc="(?!data:))')
 UNUSED = {"locales", "scripts", "styles", "vendor"}
 DONE = "_static/book.css?v="
@@ -102,7 +108,65 @@ def assets(out: Path, texts: dict[Path, str]) -> tuple[list[str], list[str]]:
             elif not source:
                 settings.setdefault(body.strip(), body.strip())
     scripts = {**settings, **scripts}
-    return list(styles.values()), [re.sub(r"//# sourceMapping.*", "", s) for s in scripts.values()]
+    bodies = [re.sub(r"//# sourceMapping.*", "", text) for text in scripts.values()]
+    used = class_names(texts.values(), bodies)
+    return [
+        text if Path(name).name in OWN else "".join(used_rules(text, used))
+        for name, text in styles.items()
+    ], bodies
+
+
+def class_names(texts, scripts: list[str]) -> set[str]:
+    """Return the classes that pages have, and all words of scripts, which may give some more."""
+    used = {name for text in scripts for name in re.findall(r"[\w-]+", text)}
+    for text in texts:
+        for names in set(re.findall(r'class="([^"]*)"', text)):
+            used.update(names.split())
+    return used
+
+
+def used_rules(css: str, used: set[str]) -> Iterator[str]:
+    """Yield the rules of a style sheet that can apply to elements of the used classes only."""
+    for head, body in rules(css):
+        if body is None:
+            yield f"{head};"
+        elif head.startswith(NESTED):
+            if kept := "".join(used_rules(body, used)):
+                yield f"{head}{{{kept}}}\n"
+        elif head.startswith("@"):
+            yield f"{head}{{{body}}}\n"
+        elif selectors := [part for part in split_selectors(head) if can_apply(part, used)]:
+            yield f"{','.join(selectors)}{{{body}}}\n"
+
+
+def rules(css: str) -> Iterator[tuple[str, str | None]]:
+    """Yield each rule of a style sheet as its head and its body (None for a statement)."""
+    head, start, depth = 0, 0, 0
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.S)
+    for token in CSS_TOKEN.finditer(css):
+        mark = token[0]
+        if mark == "{":
+            depth += 1
+            start = token.end() if depth == 1 else start
+        elif mark == "}":
+            depth -= 1
+            if depth == 0:
+                yield css[head : start - 1].strip(), css[start : token.start()].strip()
+                head = token.end()
+        elif mark == ";" and depth == 0:
+            yield css[head : token.start()].strip(), None
+            head = token.end()
+
+
+def split_selectors(head: str) -> list[str]:
+    """Return the selectors of a rule: what commas outside parentheses separate."""
+    return re.findall(r"(?:\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|[^,(])+", head)
+
+
+def can_apply(selector: str, used: set[str]) -> bool:
+    """Tell whether a page may have what a selector asks for; alternatives in it count as there."""
+    plain = re.sub(r":(?:is|where|has)\((?:[^()]|\([^()]*\))*\)", "", NEGATED.sub("", selector))
+    return all(name.replace("\\", "") in used for name in CLASS.findall(plain))
 
 
 def local(page: Path, address: str) -> Path | None:
