@@ -1,5 +1,6 @@
 """The book as built: links, labels, alternative text, and the parts of a chapter."""
 
+import copy
 import json
 import re
 from collections import Counter
@@ -58,12 +59,37 @@ def built():
 
 
 @cache
+def text_of(stem):
+    return (SITE / f"{stem}.html").read_text(encoding="utf-8")
+
+
+@cache
 def soup(stem):
-    return BeautifulSoup((SITE / f"{stem}.html").read_text(encoding="utf-8"), "html.parser")
+    return BeautifulSoup(text_of(stem), "html.parser")
 
 
+@cache
 def article(stem):
     return soup(stem).select_one("article.bd-article")
+
+
+@cache
+def places(stem):
+    """The ids on a page, which other pages may link to."""
+    return set(re.findall(r'\sid="([^"]+)"', text_of(stem)))
+
+
+def without(stem, query):
+    """A copy of a page's text without the elements of a query."""
+    rest = copy.copy(article(stem))
+    for element in rest.select(query):
+        element.extract()
+    return rest
+
+
+def one_process(stem):
+    """A page as a parameter: all its tests run in one process, which reads it once."""
+    return pytest.param(stem, marks=pytest.mark.xdist_group(stem))
 
 
 def none(found):
@@ -72,12 +98,12 @@ def none(found):
     assert not found, "\n".join(found)
 
 
-@pytest.fixture(params=pages())
+@pytest.fixture(params=[one_process(stem) for stem in pages()])
 def page(request):
     return request.param
 
 
-@pytest.fixture(params=chapters())
+@pytest.fixture(params=[one_process(stem) for stem in chapters()])
 def chapter(request):
     return request.param
 
@@ -102,10 +128,9 @@ def broken(stem, link):
     target = (here.parent / unquote(parts.path)).resolve() if parts.path else here
     if not target.is_file():
         return f"{link}: no such file"
-    if parts.fragment and target.suffix == ".html":
-        found = soup(str(target.relative_to(SITE).with_suffix("")))
-        if not found.find(id=unquote(parts.fragment)):
-            return f"{link}: no such place"
+    page, name = str(target.relative_to(SITE).with_suffix("")), unquote(parts.fragment)
+    if name and target.suffix == ".html" and name not in places(page):
+        return f"{link}: no such place"
     return None
 
 
@@ -125,10 +150,7 @@ def test_cross_references_resolve(page):
 
 def plain_text(stem):
     """The page's text without code and without formulas."""
-    copy = BeautifulSoup(str(article(stem)), "html.parser")
-    for element in copy.select("pre, code, script, style, .math"):
-        element.extract()
-    return copy.get_text()
+    return without(stem, "pre, code, script, style, .math").get_text()
 
 
 def test_no_raw_markup_is_left(page):
@@ -203,10 +225,7 @@ def test_explorer_frames_differ_and_say_what_they_show(page):
 
 
 def test_chapter_says_what_is_needed(chapter):
-    open_to_see = BeautifulSoup(str(article(chapter)), "html.parser")
-    for folded in open_to_see.select("details"):
-        folded.decompose()
-    start = open_to_see.get_text()[:3000]
+    start = without(chapter, "details").get_text()[:3000]
     assert article(chapter).select_one(".admonition.objectives li"), "no objectives"
     assert re.search(r"You need|Prerequisites", start), "no prerequisites"
     assert re.search(r"Run time", start), "no run time"
@@ -302,7 +321,7 @@ def test_pages_that_are_no_chapters():
 
 
 def test_page_loads_nothing_from_elsewhere(page):
-    text = (SITE / f"{page}.html").read_text(encoding="utf-8")
+    text = text_of(page)
     head = text.partition("</head>")[0]
     none(re.findall(r'<script[^>]*src="https?:[^"]*"|<link[^>]*stylesheet[^>]*https?:[^>]*', text))
     scripts = re.findall(r"<script(?![^>]*\b(?:defer|data-cfasync|type=))[^>]*src=", head)

@@ -385,14 +385,14 @@ CUT = """() => {
 
 
 def smallest_type(svg):
-    """Size in points of the smallest text that matplotlib drew, None without text.
+    """Sizes in points of the smallest letters and exponents that matplotlib drew, or infinity.
 
     Letters are outlines of size 100 that each text scales by its own size over 100; an exponent
-    has seven tenths of it and does not count.
+    has seven tenths of its letters' size.
     """
     sizes = {100 * float(size) for size in re.findall(r"scale\(([\d.]+) -[\d.]+\)", svg)}
-    letters = [s for s in sizes if not any(abs(s - 0.7 * other) < 0.1 for other in sizes)]
-    return min(letters) if letters else None
+    exponents = {s for s in sizes if any(abs(s - 0.7 * other) < 0.1 for other in sizes)}
+    return min(sizes - exponents, default=np.inf), min(exponents, default=np.inf)
 
 
 def source(address):
@@ -421,9 +421,9 @@ def test_whole_on_a_phone(visit):
     if page.evaluate("() => document.documentElement.scrollWidth") > PHONE["width"]:
         faults.append("the page scrolls sideways")
     for address, alt, scale in page.evaluate(PICTURES):
-        points = smallest_type(source(address))
-        if points is not None and points * 4 / 3 * scale < 9.95:
-            faults.append(f"letters {points * 4 / 3 * scale:.1f} px high: {alt}")
+        letters, exponents = (size * 4 / 3 * scale for size in smallest_type(source(address)))
+        if letters < 9.95 or exponents < 6.95:
+            faults.append(f"letters {letters:.1f}, exponents {exponents:.1f} px high: {alt}")
     none(faults)
 
 
