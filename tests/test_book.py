@@ -13,7 +13,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
-SITE = ROOT / "_build" / "html"
+SITE = (ROOT / "_build" / "html").resolve()
 # Other files than these do not change a page.
 SOURCES = ("*.md", "*.ipynb", "*.bib", "*.yml", "assignments/*.*", "_static/*", "_tools/*.py")
 # sphinx-proof and sphinx-exercise give these to every proof and to every box's inside.

@@ -126,7 +126,7 @@ def open_page(browser, path, outside="refused"):
         does not hold), `files` (what was sent) and `first` (what was sent before scrolling).
     """
     context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     errors, elsewhere, files = [], [], []
 
     def answer(route):
