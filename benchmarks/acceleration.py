@@ -1,9 +1,9 @@
 """The grid of steps of the quartic regression: all at once against one run after another."""
 
-import statistics
 import time
 
 import numpy as np
+from side import Row
 
 from overparam import acceleration
 
@@ -11,7 +11,7 @@ STEPS = 10.0 ** np.arange(-2.0, -0.45, 0.1)  # 16 steps, none of which diverges
 
 
 def rows(n_steps=60, repeats=7):
-    """Return (name, ratio, wanted, note): time one by one over time batched.
+    """Return the rows: time one by one over time batched.
 
     Against the formula as one writes it in numpy, ``r**3``, which goes through the slow general
     power; and against a loop that multiplies, as the library does, so that only the batching
@@ -20,14 +20,15 @@ def rows(n_steps=60, repeats=7):
     X, y = acceleration.sensor_like(np.random.default_rng(0))
     start = np.random.default_rng(1).standard_normal(X.shape[1])
     start *= 1e-2 / np.linalg.norm(start)
-    note = "median of alternating runs, CPU time, equal losses to 1e-8"
+    how, errors = "grid of 16 steps, depth by depth", "equal losses to 1e-8"
     result = []
     for depth in (1, 2, 3):
         steps = STEPS if depth > 1 else STEPS / 4  # the largest that plain descent bears
         ratios = grid_ratios(X, y, depth, steps, start, n_steps, repeats)
         name = f"l4 grid of {len(steps)} steps, depth {depth}, one run after another / batched"
-        result.append((name, ratios[0], "at least 4", note))
-        result.append((f"{name}, cubes by multiplication", ratios[1], "reported", note))
+        result.append(Row(name, ratios[0], "at least 4", how, ratios[2], errors))
+        line = f"{name}, cubes by multiplication"
+        result.append(Row(line, ratios[1], "reported", how, ratios[2], errors))
     return result
 
 
@@ -43,10 +44,8 @@ def grid_ratios(X, y, depth, steps, start, n_steps, repeats):
                 times, lambda c=cube: [descend(X, y, depth, s, n_steps, start, c) for s in steps]
             )
             np.testing.assert_allclose(together, np.transpose(alone), rtol=1e-8)
-    return [
-        statistics.median(a / b for a, b in zip(times, batched, strict=True))
-        for times in (plain, multiplied)
-    ]
+    ratios = [np.array(times) / batched for times in (plain, multiplied)]
+    return [*ratios, float(np.median(batched))]
 
 
 def timed(times, work):

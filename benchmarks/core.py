@@ -2,17 +2,17 @@
 
 import subprocess
 import sys
-import time
 import tracemalloc
 
 import numpy as np
 from scipy.integrate import solve_ivp
+from side import Row, pairs
 
 from overparam import losses, networks
 
 
 def rows():
-    """Return (name, ratio, wanted, note) for each measurement."""
+    """Return the rows of the flow and of the import."""
     return [*flow_over_solve_ivp(), seconds_of_import()]
 
 
@@ -35,10 +35,11 @@ def flow_over_solve_ivp(size=100, depth=3, end=2.0, repeats=9):
         networks.layer_flow(loss, weights, end)
 
     name = f"flow of a {size}×{size} network of depth {depth} / bare solve_ivp"
-    time_ratio, memory_ratio = median_ratio(ours, bare, repeats), peak(ours) / peak(bare)
+    ratios, seconds = pairs(bare, ours, repeats)
+    how = "the same right-hand side, method and tolerances"
     return [
-        (f"{name}, time", time_ratio, "at most 1.15", "median of alternating runs"),
-        (f"{name}, memory", memory_ratio, "at most 1.15", "peak of allocated bytes"),
+        Row(f"{name}, time", ratios, "at most 1.15", how, seconds),
+        Row(f"{name}, memory", peak(ours) / peak(bare), "at most 1.15", "peak of allocated bytes"),
     ]
 
 
@@ -61,23 +62,5 @@ def seconds_of_import(repeats=7):
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
         for _ in range(repeats)
     ]
-    return (
-        "seconds that import overparam adds to numpy and scipy.integrate",
-        float(np.median(times)),
-        "at most 0.1",
-        "median of new processes",
-    )
-
-
-def median_ratio(first, second, repeats):
-    """Return the median over alternating runs of time(first) / time(second)."""
-    ratios = []
-    for run in range(repeats + 1):
-        times = []
-        for work in (first, second):
-            begin = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - begin)
-        if run:  # the first pair warms up
-            ratios.append(times[0] / times[1])
-    return float(np.median(ratios))
+    name = "seconds that import overparam adds to numpy and scipy.integrate"
+    return Row(name, times, "at most 0.1", "new processes")

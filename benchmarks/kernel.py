@@ -7,18 +7,17 @@ enough) there is nothing to compare with, and `rows` says so and returns nothing
 import time
 
 import numpy as np
+from side import Row, peer
 
 from overparam import kernel, networks
 
-WANTED = {"relu": "at least 2", "tanh": "at least 2", "erf": "reported"}
+WANTED = {"relu": "at least 2", "tanh": "at least 2", "erf": "at least 1"}
 
 
 def rows(n=200, m=100, d=20):
-    """Return (name, ratio, wanted, note): time of torch's step over ours, one thread each."""
-    try:
-        import torch
-    except ImportError:
-        print("kernel: torch is not installed (pip install torch); its comparison is skipped")
+    """Return the rows: time of torch's step over ours, one thread each."""
+    torch = peer("torch")
+    if torch is None:
         return []
     torch.set_num_threads(1)
     result = []
@@ -26,12 +25,10 @@ def rows(n=200, m=100, d=20):
         ours, theirs, usual = steps(torch, activation, n, m, d)
         gap = difference(ours, theirs, usual)
         name = f"gradient step, two layers, {activation}, n = {n}, m = {m}, d = {d}"
-        note = f"median of alternating runs, float64, largest difference after 20 steps {gap:.0e}"
-        lean, plain = ratios(ours, theirs, usual)
-        result += [
-            (f"{name}: torch, autograd.grad and update in place / ours", lean, wanted, note),
-            (f"{name}: torch, backward and optim.SGD / ours", plain, wanted, note),
-        ]
+        errors = f"they differ by {gap:.0e} after 20 steps"
+        lean, plain, seconds = ratios(ours, theirs, usual)
+        for how, values in (("autograd.grad, update in place", lean), ("optim.SGD", plain)):
+            result.append(Row(f"{name}: torch / ours", values, wanted, how, seconds, errors))
     return result
 
 
@@ -83,8 +80,8 @@ def difference(*works, n_steps=20):
     return max(gaps)
 
 
-def ratios(first, *others, repeats=31, block=100):
-    """Return, for each of the others, the median of its time over that of `first`.
+def ratios(first, *others, repeats=9, block=100):
+    """Return, for each of the others, its times over those of `first`, and the median of those.
 
     Alternating blocks, as a single step is too short for the clock.
     """
@@ -92,9 +89,9 @@ def ratios(first, *others, repeats=31, block=100):
     for _ in range(repeats):
         times.append([])
         for work in (first, *others):
-            begin = time.perf_counter()
+            begin = time.process_time()
             for _ in range(block):
                 work()
-            times[-1].append(time.perf_counter() - begin)
+            times[-1].append(time.process_time() - begin)
     times = np.array(times)
-    return [float(ratio) for ratio in np.median(times[:, 1:] / times[:, :1], axis=0)]
+    return [*(times[:, 1:] / times[:, :1]).T, float(np.median(times[:, 0])) / block]

@@ -4,12 +4,13 @@ import time
 
 import numpy as np
 from scipy.integrate import solve_ivp
+from side import Row, pairs
 
 from overparam import regimes
 
 
 def rows():
-    """Return (name, ratio, wanted, note) for each measurement."""
+    """Return the rows of the limit and of the figure's sweep."""
     return [
         limit_against_descent(0.03, "at least 100"),
         limit_against_descent(0.9, "none stated"),
@@ -46,11 +47,15 @@ def limit_against_descent(share, wanted, alpha=1e-3, tolerance=1e-6):
             residual = X @ (plus**2 - minus**2) - y
         return plus**2 - minus**2
 
-    ratio, found = alternate(descent, lambda: regimes.flow_limit(X, y, alpha))
-    gap = np.abs(found - limit).sum() / np.abs(limit).sum()
-    note = f"d = 1000, N = 100; descent to {tolerance:g} ends {gap:.0e} (l1) off the limit"
     name = f"descent at {share} of its largest step / limit by the dual, alpha = {alpha:g}"
-    return (name, ratio, wanted, note)
+    return against(name, descent, limit, wanted, lambda: regimes.flow_limit(X, y, alpha))
+
+
+def against(name, work, limit, wanted, ours):
+    """Return the row of one way to the limit."""
+    gap = np.abs(work() - limit).sum() / np.abs(limit).sum()
+    ratios, seconds = pairs(ours, work)
+    return Row(name, ratios, wanted, "d = 1000, N = 100", seconds, f"{gap:.0e} (l1) off the limit")
 
 
 def limit_against_integration(alpha=1e-3, tolerance=1e-6):
@@ -75,37 +80,18 @@ def limit_against_integration(alpha=1e-3, tolerance=1e-6):
         return end[:size] ** 2 - end[size:] ** 2
 
     limit = regimes.flow_limit(X, y, alpha)
-    ratio, found = alternate(direct, lambda: regimes.flow_limit(X, y, alpha))
-    gap = np.abs(found - limit).sum() / np.abs(limit).sum()
-    note = f"d = 1000, N = 100; solve_ivp to {tolerance:g} ends {gap:.0e} (l1) off the limit"
-    return ("direct solve_ivp / limit by the dual, alpha = 1e-3", ratio, "none stated", note)
+    name = "direct solve_ivp / limit by the dual, alpha = 1e-3"
+    return against(name, direct, limit, "none stated", lambda: regimes.flow_limit(X, y, alpha))
 
 
 def seconds_of_the_sweep():
     """Time the book's figure: 13 scales, two depths, five seeds."""
-    problems = [data(seed, 100, 1000) for seed in range(5)]
-    begin = time.process_time()
-    for X, y in problems:
+    used = []
+    for X, y in (data(seed, 100, 1000) for seed in range(5)):
+        begin = time.process_time()
         for alpha in np.logspace(-5, 1, 13):
             for depth in (2, 3):
                 regimes.flow_limit(X, y, alpha, depth)
-    seconds = time.process_time() - begin
-    return (
-        "CPU seconds, 13 scales × 2 depths × 5 seeds",
-        seconds,
-        "at most 3",
-        "d = 1000, N = 100",
-    )
-
-
-def alternate(slow, fast, repeats=3):
-    """Return the median over alternating runs of time(slow) / time(fast), and slow's result."""
-    ratios = []
-    fast()
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        result = slow()
-        middle = time.perf_counter()
-        fast()
-        ratios.append((middle - begin) / (time.perf_counter() - middle))
-    return float(np.median(ratios)), result
+        used.append(5 * (time.process_time() - begin))
+    name = "seconds, 13 scales × 2 depths × 5 seeds"
+    return Row(name, used, "at most 3", "d = 1000, N = 100; range over the seeds")

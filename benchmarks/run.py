@@ -1,8 +1,9 @@
-"""Run every benchmark in this folder and write the table of ratios to results.md.
+"""Run every benchmark in this folder and write one table to results.md.
 
-Each module has a function `rows()` that returns (name, value, wanted, note) for measurements
-made side by side in one run: on a noisy machine the ratios mean something, single times do not.
-One BLAS thread, set before numpy is imported.
+Each module has a function `rows()` that returns rows of `side.Row` for measurements made side by
+side in one run: on a noisy machine the ratios mean something, single times do not. A ratio is
+given with its range over alternating runs; times are processor times. Everything runs on one core
+with one thread. What is compared with and is not installed is skipped, and said so.
 """
 
 import os
@@ -10,40 +11,60 @@ import sys
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import importlib  # noqa: E402
 import platform  # noqa: E402
+import time  # noqa: E402
+from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import numpy  # noqa: E402
-import scipy  # noqa: E402
-
 FOLDER = Path(__file__).parent
-ASKED = {"grading"}  # takes many minutes and writes its own table: run when it is named
+NO_BENCHMARK = {"run", "side"}
+ASKED = {"grading", "sweeps"}  # take many minutes: run when they are named
+PEERS = ("numpy", "scipy", "extensisq", "torch", "torchdiffeq", "jax", "diffrax", "cvxpy", "scs")
+HEAD = ["measured", "median [range]", "wanted", "ours: s", "errors", "how"]
 
 
 def main(chosen):
     """Measure the modules named in `chosen` (all without a name) and print the table."""
-    stems = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "run")
+    stems = sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in NO_BENCHMARK)
     unknown = set(chosen) - set(stems)
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(stems)}")
     sys.path.insert(0, str(FOLDER))
-    lines = ["| benchmark | measured | wanted | how |", "|---|---|---|---|"]
-    print("\n".join(lines), flush=True)
+    from side import Row
+
+    begin, lines = time.perf_counter(), []
+    show(lines, HEAD)
+    show(lines, ["---"] * len(HEAD))
     for stem in chosen or [stem for stem in stems if stem not in ASKED]:
-        rows = importlib.import_module(stem).rows()
-        for name, value, wanted, note in rows:
-            lines.append(f"| {stem}: {name} | {value:.3g} | {wanted} | {note} |")
-            print(lines[-1], flush=True)
-        if not rows:
-            lines.append(f"| {stem} | not measured | | an optional package is not installed |")
-            print(lines[-1], flush=True)
+        for row in importlib.import_module(stem).rows():
+            name, *cells = Row(*row).cells()
+            show(lines, [f"{stem}: {name}", *cells])
+    minutes = (time.perf_counter() - begin) / 60
+    print(f"\n{minutes:.1f} minutes")
     if not chosen:
-        versions = f"Python {platform.python_version()}, numpy {numpy.__version__}"
-        machine = f"{versions}, scipy {scipy.__version__}, one BLAS thread, {platform.machine()}"
-        text = f"# Measured by `make bench`\n\n{machine}\n\n" + "\n".join(lines) + "\n"
-        (FOLDER / "results.md").write_text(text, encoding="utf-8")
+        text = f"# Measured by `make bench`\n\n{machine()}; {minutes:.1f} minutes.\n\n"
+        (FOLDER / "results.md").write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def show(lines, cells):
+    """Print a line of the table and keep it."""
+    lines.append("| " + " | ".join(cells) + " |")
+    print(lines[-1], flush=True)
+
+
+def machine():
+    """Return what it was measured with."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PEERS:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found) + f", one core, one thread, {platform.machine()}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,322 @@
+"""Flows of different kinds: the library beside diffrax, torchdiffeq and bare `solve_ivp`.
+
+Every program integrates the same problem to the same end and is given the method and the tolerance
+with which it is fastest among those that reach the error `GOAL`, relative to a run at 1e-12.
+diffrax is compiled beforehand. The gradients are written by hand as one would write them with
+numpy; diffrax has them from `jax.grad`, which it compiles.
+"""
+
+import numpy as np
+from scipy.integrate import solve_ivp
+from side import Row, clock, enough, pairs, peer
+
+from overparam import gradient_flow, kernel, losses, networks, regimes
+
+GOAL = 1e-6
+TOLERANCES = 10.0 ** -np.arange(4, 11)
+
+
+def rows():
+    """Return the rows of all problems."""
+    result = []
+    for name, start, end, gradient, loss, ours in problems():
+        result += compare(name, start, end, gradient, loss, ours)
+    return [*result, *relu_descent(), *share_of_products()]
+
+
+def problems():
+    """Yield name, start, end of time, gradient, loss for jax, and the library's call."""
+    rng = np.random.default_rng(0)
+
+    def scalar(w):
+        residual = 1 - w[0] * w[1]
+        return [-residual * w[1], -residual * w[0]]
+
+    start = [np.array(0.3), np.array(-0.1)]
+    yield (
+        *("scalar, two weights", start, 10.0, scalar),
+        lambda w: (1 - w[0] * w[1]) ** 2 / 2,
+        lambda rtol, method: (
+            gradient_flow(
+                lambda w: (w[0] * w[1] - 1) * w[::-1],
+                np.array(start),
+                10.0,
+                rtol=rtol,
+                method=method,
+            ).final
+        ),
+    )
+    for name, sizes, end in (
+        ("three layers, 5-8-8-4", [5, 8, 8, 4], 20.0),
+        ("three layers, 100 × 100", [100] * 4, 2.0),
+    ):
+        weights = networks.gaussian(sizes, 0.5 / np.sqrt(sizes[1]), rng)
+        Y = rng.standard_normal((sizes[0], sizes[-1])) / np.sqrt(sizes[0])
+
+        def layers(w, Y=Y):
+            first, second, third = w
+            front = first @ second
+            back = (front @ third - like(Y, front)) @ third.T
+            return [back @ second.T, first.T @ back, front.T @ (front @ third - like(Y, front))]
+
+        loss = losses.squared_distance(Y)
+        yield (
+            *(name, weights, end, layers),
+            lambda w, Y=Y: ((w[0] @ w[1] @ w[2] - Y) ** 2).sum() / 2,
+            lambda rtol, method, w=weights, end=end, loss=loss: (
+                networks.layer_flow(loss, w, end, rtol=rtol, method=method).final
+            ),
+        )
+    A = rng.standard_normal((100, 20, 20)) / 10
+    y = np.einsum("kij,ij->k", A, rng.standard_normal((20, 2)) @ rng.standard_normal((2, 20)) / 5)
+    flat, weights = A.reshape(100, -1), networks.gaussian([20, 20, 20], 0.05, rng)
+
+    def sensing(w):
+        slope = 2 * (like(flat, w[0]) @ (w[0] @ w[1]).reshape(-1) - like(y, w[0]))
+        slope = (slope @ like(flat, w[0])).reshape(20, 20)
+        return [slope @ w[1].T, w[0].T @ slope]
+
+    loss = losses.sensing(A, y)
+    yield (
+        *("sensing, two layers 20 × 20", weights, 10.0, sensing),
+        lambda w: ((flat @ (w[0] @ w[1]).reshape(-1) - y) ** 2).sum(),
+        lambda rtol, method: (
+            networks.layer_flow(loss, weights, 10.0, rtol=rtol, method=method).final
+        ),
+    )
+    X = rng.standard_normal((40, 200)) / np.sqrt(40)
+    y = X[:, :4].sum(axis=1)
+    start = [np.full(200, 1e-3)] * 2
+
+    def diagonal(w):
+        pull = 4 * (like(X, w[0]).T @ (like(X, w[0]) @ (w[0] ** 2 - w[1] ** 2) - like(y, w[0])))
+        return [pull * w[0], -pull * w[1]]
+
+    yield (
+        *("diagonal network near its limit", start, 40.0, diagonal),
+        lambda w: ((X @ (w[0] ** 2 - w[1] ** 2) - y) ** 2).sum(),
+        lambda rtol, method: regimes.weight_flow(X, y, 1e-3, 40.0, rtol=rtol, method=method).final,
+    )
+
+
+def like(constant, state):
+    """Return the constant as a tensor if the state is one."""
+    if isinstance(state, (np.ndarray, np.generic)):
+        return constant
+    if id(constant) not in TENSORS:
+        TENSORS[id(constant)] = constant, peer("torch").from_numpy(constant)
+    return TENSORS[id(constant)][1]
+
+
+TENSORS = {}
+
+
+def compare(name, start, end, gradient, loss, ours):
+    """Return the rows of one problem: each peer's time over ours, at errors that are equal."""
+    exact = flat(ours(1e-12, "DOP853"))
+    fastest, own = best(ours, ("DOP853", "auto"), exact)
+    result = []
+    for peer_name, call, methods in peers(start, end, gradient, loss):
+        setting, error = best(call, methods, exact)
+        if setting is None:
+            print(f"{name}: {peer_name} does not reach the error {GOAL:g}")
+            continue
+        work = lambda: ours(*fastest)  # noqa: E731
+        ratios, seconds = pairs(work, lambda c=call, s=setting: c(*s), block=enough(work))
+        how = f"ours {fastest[1]} at rtol {fastest[0]:.0e}, theirs {setting[1]} at {setting[0]:.0e}"
+        errors = f"{own:.0e}, theirs {error:.0e}"
+        line = f"{name}: {peer_name} / ours"
+        result.append(Row(line, ratios, "at least 1", how, seconds, errors))
+    return result
+
+
+def flat(state):
+    """Return a state as one array."""
+    return np.concatenate([np.ravel(part) for part in state])
+
+
+def best(call, methods, exact):
+    """Return tolerance and method with which a program is fastest at the wanted error, and that."""
+    found = None
+    for method in methods:
+        for rtol in TOLERANCES:
+            used, state = clock(lambda r=rtol, m=method: call(r, m))
+            used = min(used, clock(lambda r=rtol, m=method: call(r, m))[0])
+            error = np.linalg.norm(flat(state) - exact) / np.linalg.norm(exact)
+            if error <= GOAL:
+                if found is None or used < found[0]:
+                    found = used, (rtol, method), error
+                break  # a smaller tolerance only takes longer
+    return found[1:] if found else (None, None)
+
+
+def peers(start, end, gradient, loss):
+    """Yield name, call and methods of what is installed; each call returns the final state."""
+    yield "solve_ivp", bare(start, end, gradient), ("RK45", "DOP853", "LSODA")
+    if peer("torchdiffeq") and peer("torch"):
+        yield "torchdiffeq", torchdiffeq_call(start, end, gradient), ("dopri5", "dopri8")
+    if peer("diffrax"):
+        yield "diffrax, compiled", diffrax_call(start, end, loss), ("Tsit5", "Dopri8")
+
+
+def bare(start, end, gradient):
+    """Return the call of `solve_ivp` as one writes it."""
+    shapes = [part.shape for part in start]
+    cuts = np.cumsum([part.size for part in start])[:-1]
+
+    def velocity(_, y):
+        state = [p.reshape(s) for p, s in zip(np.split(y, cuts), shapes, strict=True)]
+        return -np.concatenate([np.ravel(part) for part in gradient(state)])
+
+    def call(rtol, method):
+        options = {"method": method, "rtol": rtol, "atol": rtol / 100}
+        y = solve_ivp(velocity, (0, end), flat(start), **options).y[:, -1]
+        return np.split(y, cuts)
+
+    return call
+
+
+def torchdiffeq_call(start, end, gradient):
+    """Return the call of torchdiffeq, in double precision and without a graph."""
+    import torch
+    import torchdiffeq
+
+    torch.set_num_threads(1)
+    state = tuple(torch.tensor(np.array(part)) for part in start)
+    times = torch.tensor([0.0, end], dtype=torch.float64)
+
+    def velocity(_, w):
+        return tuple(-part for part in gradient(w))
+
+    def call(rtol, method):
+        with torch.no_grad():
+            path = torchdiffeq.odeint(
+                velocity, state, times, rtol=rtol, atol=rtol / 100, method=method
+            )
+        return [part[-1].numpy() for part in path]
+
+    return call
+
+
+def diffrax_call(start, end, loss):
+    """Return the call of diffrax in double precision; the first one with a method compiles it."""
+    import diffrax
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    field = diffrax.ODETerm(lambda t, w, args: jax.tree.map(lambda g: -g, jax.grad(loss)(w)))
+    compiled = {}
+
+    def solve(method):
+        def run(w, rtol):
+            control = diffrax.PIDController(rtol=rtol, atol=rtol / 100)
+            solver = getattr(diffrax, method)()
+            return diffrax.diffeqsolve(
+                *(field, solver, 0.0, end, None, w),
+                stepsize_controller=control,
+                max_steps=200_000,
+            ).ys
+
+        return jax.jit(run)
+
+    def call(rtol, method):
+        if method not in compiled:
+            compiled[method] = solve(method)
+            jax.block_until_ready(compiled[method](start, 1e-4))
+        return [np.asarray(part)[0] for part in compiled[method](start, rtol)]
+
+    return call
+
+
+def relu_descent(n=200, m=100, d=20, n_steps=500, step=0.1):
+    """Compare descent of a ReLU network, which has no flow to integrate, with torch and jax."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((n, d)) / np.sqrt(d), rng.standard_normal(n)
+    start = networks.gaussian([d, m, 1], 1.0, rng)
+
+    def ours():
+        return kernel.training_descent(start, X, y, step, n_steps, every=n_steps).final
+
+    result, exact = [], ours()
+    for name, call in (
+        ("torch", torch_descent(X, y, start, step, n_steps)),
+        ("jax, compiled", jax_descent(X, y, start, step, n_steps)),
+    ):
+        if call is None:
+            continue
+        gap = np.linalg.norm(flat(call()) - flat(exact)) / np.linalg.norm(flat(exact))
+        ratios, seconds = pairs(ours, call)
+        how = f"{n_steps} steps, n = {n}, m = {m}, d = {d}, float64"
+        line = f"ReLU by descent: {name} / ours"
+        result.append(Row(line, ratios, "at least 1", how, seconds, f"they differ by {gap:.0e}"))
+    return result
+
+
+def torch_descent(X, y, start, step, n_steps):
+    """Return descent as one writes it with torch, or None without it."""
+    torch = peer("torch")
+    if torch is None:
+        return None
+    X, y = torch.tensor(X), torch.tensor(y)
+
+    def call():
+        layers = [torch.tensor(layer, requires_grad=True) for layer in start]
+        optimizer = torch.optim.SGD(layers, lr=step)
+        for _ in range(n_steps):
+            optimizer.zero_grad()
+            f = (torch.relu(X @ layers[0]) @ layers[1])[:, 0] * layers[1].shape[0] ** -0.5
+            (((f - y) ** 2).sum() / (2 * len(y))).backward()
+            optimizer.step()
+        return [layer.detach().numpy() for layer in layers]
+
+    return call
+
+
+def jax_descent(X, y, start, step, n_steps):
+    """Return descent as one loop that jax compiles, or None without it."""
+    jax = peer("jax")
+    if jax is None:
+        return None
+    jax.config.update("jax_enable_x64", True)
+
+    def cost(layers):
+        f = (jax.nn.relu(X @ layers[0]) @ layers[1])[:, 0] * layers[1].shape[0] ** -0.5
+        return ((f - y) ** 2).sum() / (2 * len(y))
+
+    def move(_, layers):
+        return jax.tree.map(lambda w, g: w - step * g, layers, jax.grad(cost)(layers))
+
+    run = jax.jit(lambda layers: jax.lax.fori_loop(0, n_steps, move, layers))
+    return lambda: [np.asarray(layer) for layer in run(start)]
+
+
+def share_of_products(size=100, end=2.0, repeats=7):
+    """Measure how much of a flow is the matrix products that it cannot do without."""
+    rng = np.random.default_rng(0)
+    weights = networks.gaussian([size] * 4, 0.05, rng)
+    loss = losses.squared_distance(rng.standard_normal((size, size)) / 10)
+    out = [np.empty((size, size)) for _ in range(2)]
+    count = networks.layer_flow(loss, weights, end).n_evaluations
+
+    def products():
+        for _ in range(count):
+            for _ in range(2):
+                for A, B, C in ((0, 1, 0), (1, 2, 1)):
+                    np.matmul(weights[A], weights[B], out=out[C])
+                np.matmul(weights[0].T, weights[2], out=out[0])
+
+    def gradients():
+        for _ in range(count):
+            networks.gradients(weights, loss.gradient)
+
+    def flow():
+        networks.layer_flow(loss, weights, end)
+
+    shares, seconds = pairs(flow, products, repeats)
+    costs, _ = pairs(products, gradients, repeats)
+    name = f"flow of three layers {size} × {size}"
+    how = f"{count} evaluations of six products each"
+    return [
+        Row(f"{name}: share of matrix products", shares, "at least 0.6", how, seconds),
+        Row(f"{name}: gradients / their six products", costs, "reported (1.45 before)", how),
+    ]
