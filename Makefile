@@ -29,7 +29,7 @@ help:
 	@echo "make notebooks  execute the notebooks and write them back in the normal form"
 	@echo "make assignments  make the students' notebooks from their private sources"
 	@echo "make lint       check the style of the code"
-	@echo "make bench      measure the library beside plain numpy and scipy"
+	@echo "make bench      measure the library beside numpy, scipy and, where installed, its peers"
 	@echo "make clean      remove what was built (.venv stays)"
 
 $(STAMP): requirements.txt constraints.txt lib/pyproject.toml

@@ -619,6 +619,7 @@ def load_benchmark():
 
 
 def test_benchmark_is_skipped_with_a_message_without_torch(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
     monkeypatch.setitem(sys.modules, "torch", None)  # import torch now fails
     assert load_benchmark().rows() == []
     assert "torch is not installed" in capsys.readouterr().out
