@@ -13,7 +13,7 @@ from side import Row, clock, enough, pairs, peer
 from overparam import gradient_flow, kernel, losses, networks, regimes
 
 GOAL = 1e-6
-TOLERANCES = 10.0 ** -np.arange(4, 11)
+TOLERANCES = 10.0 ** -np.arange(3, 10.5, 0.5)
 
 
 def rows():
