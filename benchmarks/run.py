@@ -11,8 +11,6 @@ import sys
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import importlib  # noqa: E402
 import platform  # noqa: E402
@@ -34,6 +32,8 @@ def main(chosen):
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(stems)}")
     sys.path.insert(0, str(FOLDER))
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     from side import Row
 
     begin, lines = time.perf_counter(), []

@@ -8,7 +8,6 @@ initialization. ``losses.completion`` is the mean of squares, without ½.
 ``python -m overparam.completion`` computes the table in ``data/completion_tables.jsonl`` afresh.
 """
 
-import functools
 import itertools
 import json
 from pathlib import Path
@@ -203,15 +202,16 @@ def _shrink(M, threshold, basis):
     power step on the last call's right singular vectors, `basis`, usually finds them. What that
     leaves out cannot spoil the result, since the gap is measured without it.
     """
-    if basis is not None:
-        span = np.linalg.qr(M @ basis)[0]
-        left, sigma, right = np.linalg.svd(span.T @ M, full_matrices=False)
-        left = span @ left
-    if basis is None or sigma[-4] > threshold:
-        left, sigma, right = np.linalg.svd(M, full_matrices=False)
-    shrunk = (left * np.maximum(sigma - threshold, 0)) @ right
-    needed = np.count_nonzero(sigma > threshold) + 8
-    return shrunk, right[:needed].T if 2 * needed < min(M.shape) else None
+    span = np.eye(len(M)) if basis is None else np.linalg.qr(M @ basis)[0]
+    inner = span.T @ M
+    squares, turn = np.linalg.eigh(inner @ inner.T)  # faster than the decomposition of inner
+    sigma = np.sqrt(np.maximum(squares, 0))[::-1]
+    if basis is not None and sigma[-4] > threshold:
+        return _shrink(M, threshold, None)
+    count = np.count_nonzero(sigma > threshold)
+    left, right = span @ turn[:, ::-1], turn.T[::-1] @ inner
+    shrunk = left[:, :count] * (1 - threshold / sigma[:count]) @ right[:count]
+    return shrunk, right[: count + 8].T if 2 * (count + 8) < min(M.shape) else None
 
 
 def _certify(X, dual, index, values, iteration):
@@ -308,7 +308,7 @@ def complete(
         times,
         rtol=rtol,
         atol=0.1 * rtol * np.std(layers[0]),
-        stop=lambda weights: loss.value(functools.reduce(np.matmul, weights)) - goal,
+        stop=lambda weights: loss.value(networks.product(weights)) - goal,
         method=method,
         dense=False,
     )
