@@ -171,30 +171,39 @@ def _noticed(cells: list[dict], number: int, source: str, space: dict) -> bool:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SECONDS)
     try:
-        if _run(source, space) != _printed(cells[number]):
+        if not _same(_run(source, space), cells[number]):
             os._exit(1)
         for cell in cells[number + 1 :]:
-            if _run("".join(cell["source"]), space) != _printed(cell):
+            if not _same(_run("".join(cell["source"]), space), cell):
                 os._exit(1)
     except BaseException:
         os._exit(1)
     os._exit(0)
 
 
-def _run(source: str, space: dict) -> str:
-    """Run a cell, without showing figures; return what it printed."""
+def _run(source: str, space: dict) -> tuple[str, str | None]:
+    """Run a cell, without showing figures; return what it printed, and the table it ends with."""
     import matplotlib.pyplot as plt
 
-    heard = io.StringIO()
+    heard, value, tree = io.StringIO(), None, ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(io.StringIO()):
-        exec(compile(source, "<cell>", "exec"), space)
+        exec(compile(tree, "<cell>", "exec"), space)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), space)
     plt.close("all")
-    return heard.getvalue()
+    ours = type(value).__module__.startswith("overparam")
+    return heard.getvalue(), repr(value) if ours else None
 
 
-def _printed(cell: dict) -> str:
+def _same(ran: tuple[str, str | None], cell: dict) -> bool:
+    """Tell whether a cell printed, and ended with, what is committed."""
+    printed, table = ran
     streams = [out for out in cell["outputs"] if out["output_type"] == "stream"]
-    return "".join("".join(out["text"]) for out in streams)
+    results = [out for out in cell["outputs"] if out["output_type"] == "execute_result"]
+    if printed != "".join("".join(out["text"]) for out in streams):
+        return False
+    return table is None or table == "".join("".join(out["data"]["text/plain"]) for out in results)
 
 
 # The library

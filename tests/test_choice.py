@@ -204,11 +204,11 @@ def test_momentum_parameter_gives_the_gain_to_leading_order():
     X, y = problem(12)
     # ∫ω² along the flow, for w₊ and w₋ together, from descent with a small step.
     small = 5e-3
-    integral = choice.descent(X, y, 0.3, small, 30_000)[1] / (small / 2)
+    integral = choice.descent(X, y, 0.3, small, 16_000)[1] / (small / 2)
     for momentum in (0.0, 0.3, 0.6):
         errors = []
         for step in (0.02, 0.01):
-            _, log_a, _ = heavy_ball(X, y, 0.3, step, momentum, int(150 / step))
+            _, log_a, _ = heavy_ball(X, y, 0.3, step, momentum, int(80 / step))
             ratio = -log_a / integral / choice.momentum_parameter(step, momentum)
             errors.append(np.abs(ratio - 1).max())
         assert errors[1] < 0.7 * errors[0] + 0.01 and errors[1] < 0.1

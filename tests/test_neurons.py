@@ -88,9 +88,9 @@ def test_off_diagonal_entries_of_the_linear_law_change():
 def test_neurons_with_equal_patterns_keep_them():
     X, y = np.eye(2), np.array([1.0, 2.0])
     U, v = np.array([[0.5, 0.4], [0.3, 0.6]]), np.array([0.4, 0.7])
-    end_U, end_v = neurons.descend(X, y, U, v, 1e-4, 20_000, every=20_000).final
+    end_U, end_v = neurons.descend(X, y, U, v, 5e-4, 4000, every=4000).final
     change = end_U @ end_U.T - np.outer(end_v, end_v) - (U @ U.T - np.outer(v, v))
-    assert np.all(end_U > 0) and np.abs(change).max() < 1e-3
+    assert np.all(end_U > 0) and np.abs(change).max() < 3e-3
 
 
 def test_one_step_moves_the_imbalance_by_squares_of_gradients():
@@ -208,7 +208,7 @@ def test_the_final_pattern_need_not_be_the_own_class():
     X, y = np.array([[0.1, 0.0], [0.2, 10.0]]), np.ones(2)
     U = np.array([[0.5, 0.2], [-1.0, 0.5]])
     v = np.linalg.norm(U, axis=1)
-    path = neurons.descend(X, y, U, v, 1e-3, 15_000, kind="exponential", retimed=True, every=3000)
+    path = neurons.descend(X, y, U, v, 1e-3, 6000, kind="exponential", retimed=True, every=2000)
     active = path.states[0] @ X.T > 0
     assert active[:, 1, 1].all() and not active[:, 1, 0].any()
 
@@ -271,7 +271,7 @@ def test_two_max_margin_directions():
     X = y[:, None] * radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
     U, v = start(rng, 20, 2, 1e-3)
     first = neurons.descend(X, y, U, v, 0.01, 1500, kind="exponential", every=1500).final
-    path = neurons.descend(X, y, *first, 0.02, 20_000, kind="exponential", retimed=True, every=5000)
+    path = neurons.descend(X, y, *first, 0.05, 8000, kind="exponential", retimed=True, every=2000)
     angles = []
     for U, v in path:
         size = np.linalg.norm(U, axis=1)
@@ -290,11 +290,11 @@ def test_alignment_traps_small_starts():
     assert np.allclose(neurons.predict(X, [[2.0, 2.0], [4.0, 0.0]], [1.0, -1.0]), y)
     for seed in range(2):
         U, v = start(np.random.default_rng(seed), 40, 2, 1e-5)
-        end = neurons.descend(X, y, U, v, 0.02, 5000, every=5000).final
+        end = neurons.descend(X, y, U, v, 0.04, 2500, every=2500).final
         assert abs(neurons.loss(X, y, *end) - 1 / 3) < 1e-6
         assert np.allclose(neurons.predict(X, *end), 4 / 3, atol=1e-4)
         U, v = start(np.random.default_rng(seed), 40, 2, 0.1)
-        end = neurons.descend(X, y, U, v, 0.04, 5000, every=5000).final
+        end = neurons.descend(X, y, U, v, 0.04, 2500, every=2500).final
         assert neurons.loss(X, y, *end) < 1e-4
 
 

@@ -1,10 +1,10 @@
 r"""From saddle to saddle (chapter "From saddle to saddle").
 
-Diagonal networks :math:`\beta=w_+^D-w_-^D` on the loss :math:`\tfrac12\|y-X\beta\|^2`, started
+Diagonal networks :math:`\beta=w_+^L-w_-^L` on the loss :math:`\tfrac12\|y-X\beta\|^2`, started
 at :math:`w_\pm=\alpha\mathbf 1`, in the clock :math:`\tau` in which the limit
 :math:`\alpha\to0` is a jump process, and the same for matrices :math:`UV^\top`.
 
-Letters: X (N × d) and y are the data, D the depth, :math:`g=X^\top(y-X\beta)` and
+Letters: X (N × d) and y are the data, L the depth, :math:`g=X^\top(y-X\beta)` and
 :math:`s(\tau)=\int_0^\tau g` the dual variable.
 """
 
@@ -155,8 +155,8 @@ def average(path: Path, tau: ArrayLike) -> NDArray:
 def clock(alpha: float, depth: int) -> float:
     r"""Return :math:`t/\tau`: how much flow time one unit of the clock takes.
 
-    :math:`\tfrac12\log\frac1\alpha` for depth 2, :math:`\alpha^{2-D}/(D(D-2))` for
-    :math:`D\ge3`.
+    :math:`\tfrac12\log\frac1\alpha` for depth 2, :math:`\alpha^{2-L}/(L(L-2))` for
+    :math:`L\ge3`.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def dual_flow(
     r"""Return s and β of the gradient flow from :math:`w_\pm=\alpha\mathbf 1`, in the clock τ.
 
     :math:`s'=X^\top(y-X\beta)` with :math:`\beta=\alpha^{2(1-s)}-\alpha^{2(1+s)}` for depth 2
-    and :math:`\beta=\alpha^D\big((1-s)^{-D/(D-2)}-(1+s)^{-D/(D-2)}\big)` beyond: exactly the
+    and :math:`\beta=\alpha^L\big((1-s)^{-L/(L-2)}-(1+s)^{-L/(L-2)}\big)` beyond: exactly the
     flow of the weights, which no underflow hinders (`clock` gives t).
 
     Parameters
@@ -238,7 +238,7 @@ def _coordinate(alpha, depth):
     r"""Return the factor dz/ds and β, each with its derivative, as functions of z.
 
     At depth 2, z is s. Beyond, :math:`z=\mathrm{artanh}\,s`: s never passes ±1, and
-    :math:`1-s`, as small as :math:`\alpha^{D-2}`, keeps its digits.
+    :math:`1-s`, as small as :math:`\alpha^{L-2}`, keeps its digits.
     """
     if depth == 2:
         rate = -2 * np.log(alpha)
