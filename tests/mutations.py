@@ -39,7 +39,8 @@ NO_STATEMENT = {
     *("default_rng", "standard_normal", "normal", "uniform", "integers", "random", "choice"),
     *("permutation", "linspace", "arange", "logspace", "geomspace", "range", "zeros", "ones"),
     *("eye", "full", "round", "print", "glue", "symbols", "Symbol", "plot", "semilogy", "loglog"),
-    *("set", "legend", "subplots", "panels", "seed", "table", "explorer"),
+    *("set", "legend", "subplots", "panels", "seed", "table", "explorer", "reference_slope"),
+    *("bar", "text", "axhline", "axvline", "annotate", "quiver", "set_ylim", "set_xlim"),
     *("isclose", "allclose", "assert_allclose"),
 }
 SECONDS = 60  # for the rest of a page after a mutation
@@ -92,7 +93,7 @@ def _places(node: ast.AST) -> Iterator[tuple[ast.expr, Callable[[], None]]]:
         if isinstance(node.op, ast.Pow) and _is_number(node.right):
             yield node, lambda: setattr(node.right, "value", node.right.value + 1)
         for side in (node.left, node.right):
-            if _is_number(side) and isinstance(node.op, (ast.Mult, ast.Div)) and not _small(side):
+            if _is_number(side) and isinstance(node.op, (ast.Mult, ast.Div)) and _counts(side):
                 yield node, lambda side=side: setattr(side, "value", 2 * side.value)
     if (
         isinstance(node, ast.UnaryOp)
@@ -125,8 +126,8 @@ def _is_number(node: ast.AST) -> bool:
     )
 
 
-def _small(node: ast.Constant) -> bool:
-    return 0 < abs(node.value) <= 1e-3  # a tolerance
+def _counts(node: ast.Constant) -> bool:
+    return abs(node.value) > 1e-3  # else a tolerance, or a zero, which cannot be doubled
 
 
 def _is_text(node: ast.BinOp) -> bool:
