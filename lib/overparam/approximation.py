@@ -11,12 +11,15 @@ Letters: C is Barron's constant (`constant`), :math:`a=|\omega|_B`, :math:`\alph
 bounded function with `limits` (0, 1) or (-1, 1) at minus and plus infinity.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections.abc import Callable
 from math import comb
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
@@ -41,28 +44,34 @@ class Target(NamedTuple):
     """
 
     dimension: int
-    value: Callable
+    value: Callable[[ArrayLike], NDArray]
     constant: float
     at_zero: float
     centre: float
-    draw: Callable
+    draw: Callable[[int, np.random.Generator], tuple[NDArray, NDArray, NDArray]]
 
 
 class Network(NamedTuple):
     """c_0 + sum of c_k phi(a_k·x + b_k): `constant`, `coefficients`, `weights`, `biases`."""
 
-    weights: np.ndarray
-    biases: np.ndarray
-    coefficients: np.ndarray
+    weights: NDArray
+    biases: NDArray
+    coefficients: NDArray
     constant: float
-    limits: tuple
+    limits: tuple[int, int]
 
 
-def region_norm(frequencies, region="ball", radius=1.0):
+def region_norm(frequencies: ArrayLike, region: str = "ball", radius: float = 1.0) -> NDArray:
     r"""Return :math:`|\omega|_B` for each row of `frequencies`.
 
     :math:`r|\omega|_2` for the ball of radius r and :math:`r|\omega|_1` for the cube
     :math:`[-r,r]^d`.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> approximation.region_norm([[3.0, 4.0]]), approximation.region_norm([[3.0, 4.0]], "cube")
+    (array([5.]), array([7.]))
     """
     frequencies = _check.matrix("frequencies", frequencies)
     if region not in REGIONS:
@@ -71,11 +80,17 @@ def region_norm(frequencies, region="ball", radius=1.0):
     return radius * np.linalg.norm(frequencies, ord=2 if region == "ball" else 1, axis=1)
 
 
-def gaussian_constant(d):
+def gaussian_constant(d: int) -> float:
     r"""Return :math:`\sqrt2\,\Gamma(\frac{d+1}2)/\Gamma(\frac d2)\le\sqrt d`.
 
     Barron's constant :math:`\int|\omega|F(d\omega)` of :math:`e^{-|x|^2/2}` in dimension d
     (Smith 2022, 7): the mean length of a standard normal vector.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> print(f"{approximation.gaussian_constant(2):.4f}")  # the root of pi/2
+    1.2533
     """
     d = _check.count("d", d)
     if d > LARGE:  # the logarithms would cancel; the series has an error of order d^-5/2
@@ -93,7 +108,13 @@ def _mean_cosine(radius, d):
     return quad(density, low, high, weight="cos", wvar=radius, limit=500)[0]
 
 
-def cosines(frequencies, amplitudes=1.0, phases=0.0, region="ball", radius=1.0):
+def cosines(
+    frequencies: ArrayLike,
+    amplitudes: ArrayLike = 1.0,
+    phases: ArrayLike = 0.0,
+    region: str = "ball",
+    radius: float = 1.0,
+) -> Target:
     r"""Return the target :math:`\sum_jA_j\cos(\omega_j\cdot x+\theta_j)`.
 
     Its constant is :math:`\sum_j|A_j||\omega_j|_B`, an upper bound of Barron's if two of the
@@ -108,6 +129,13 @@ def cosines(frequencies, amplitudes=1.0, phases=0.0, region="ball", radius=1.0):
     Returns
     -------
     Target
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> wave = approximation.cosines([[3.0, 4.0]], amplitudes=2.0)
+    >>> wave.constant, wave.value([[0.0, 0.0]])
+    (10.0, array([2.]))
     """
     frequencies = _check.matrix("frequencies", frequencies)
     n_terms, d = frequencies.shape
@@ -136,11 +164,17 @@ def cosines(frequencies, amplitudes=1.0, phases=0.0, region="ball", radius=1.0):
     return Target(d, value, float(constant), float(at_zero), float(centre), draw)
 
 
-def gaussian(d, region="ball", radius=1.0):
+def gaussian(d: int, region: str = "ball", radius: float = 1.0) -> Target:
     r"""Return the target :math:`e^{-|x|^2/2}` in dimension d.
 
     Its magnitude distribution F is the standard normal one. The constant is r times
     `gaussian_constant` on the ball of radius r and :math:`rd\sqrt{2/\pi}` on the cube.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> print(f"{approximation.gaussian(2, radius=3.0).constant:.4f}")
+    3.7599
     """
     d = _check.count("d", d)
     radius = _check.number("radius", radius, 0, strict=True)
@@ -170,7 +204,9 @@ def gaussian(d, region="ball", radius=1.0):
     return Target(d, value, float(constant), 1.0, float(centre), draw)
 
 
-def sample_network(target, n, rng, limits=(0, 1)):
+def sample_network(
+    target: Target, n: int, rng: np.random.Generator, limits: tuple[int, int] = (0, 1)
+) -> Network:
     r"""Return a network of n neurons drawn from the Fourier representation of `target`.
 
     Draw :math:`(\omega,\theta)` from :math:`|\omega|_BF/C` and t uniformly from [-1, 1]. For the
@@ -187,6 +223,15 @@ def sample_network(target, n, rng, limits=(0, 1)):
     Returns
     -------
     Network
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> import numpy as np
+    >>> wave = approximation.cosines([[3.0]])
+    >>> net = approximation.sample_network(wave, 10_000, np.random.default_rng(0), (-1, 1))
+    >>> print(f"{approximation.evaluate(net, [[1.0]])[0]:.1f} {np.cos(3.0):.1f}")
+    -1.0 -1.0
     """
     n, rng, limits = _check.count("n", n), _check.generator("rng", rng), _limits(limits)
     alpha, a, theta = target.draw(n, rng)
@@ -198,7 +243,12 @@ def sample_network(target, n, rng, limits=(0, 1)):
     return Network(side[:, None] * alpha, -np.abs(t), 2 * side * slope, target.at_zero, limits)
 
 
-def evaluate(network, x, activation=None, sharpness=None):
+def evaluate(
+    network: Network,
+    x: ArrayLike,
+    activation: Callable[[NDArray], NDArray] | None = None,
+    sharpness: float | None = None,
+) -> NDArray:
     r"""Return :math:`c_0+\sum_kc_k\phi(\tau(a_k\cdot x+b_k))` at the rows of x.
 
     Parameters
@@ -216,6 +266,14 @@ def evaluate(network, x, activation=None, sharpness=None):
     ValueError
         If x has another dimension than the network, or the activation is no sigmoid with these
         limits (see `check_sigmoidal`).
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> import numpy as np
+    >>> one = approximation.Network(np.eye(1), np.zeros(1), np.array([2.0]), 1.0, (-1, 1))
+    >>> approximation.evaluate(one, [[0.3], [-0.3]])  # 1 + 2 sgn x
+    array([ 3., -1.])
     """
     z = _points(x, network.weights.shape[1]) @ network.weights.T + network.biases
     low, high = network.limits
@@ -229,11 +287,19 @@ def evaluate(network, x, activation=None, sharpness=None):
     return network.constant + values @ network.coefficients
 
 
-def check_sigmoidal(activation, limits=(0, 1)):
+def check_sigmoidal(
+    activation: Callable[[NDArray], NDArray], limits: tuple[int, int] = (0, 1)
+) -> None:
     """Raise a ValueError if `activation` has not the `limits`, as far as a computer can tell.
 
     It is evaluated on a grid from -1e8 to 1e8; both ends must be within 1e-3 of the limits, and
     nothing may be NaN or infinite. Smoothness and monotonicity are not needed.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> import numpy as np
+    >>> approximation.check_sigmoidal(np.tanh, (-1, 1))
     """
     low, high = _limits(limits)
     if not callable(activation):
@@ -252,24 +318,17 @@ def check_sigmoidal(activation, limits=(0, 1)):
         )
 
 
-def other_limits(network):
-    """Return the same function of x as a network of the other kind of steps.
-
-    sgn = 2 H - 1 doubles or halves the coefficients and moves their sum into the constant.
-    """
-    c = network.coefficients
-    if network.limits == (0, 1):
-        return network._replace(
-            coefficients=c / 2, constant=network.constant + c.sum() / 2, limits=(-1, 1)
-        )
-    return network._replace(coefficients=2 * c, constant=network.constant - c.sum(), limits=(0, 1))
-
-
-def range_error(values, length):
+def range_error(values: ArrayLike, length: float) -> float:
     r"""Return the least root mean square distance of `values` to numbers that span `length`.
 
     No function whose values lie in an interval of this length is nearer. A network with
     activations between 0 and 1 and :math:`\sum|c_k|\le C` is such a function, of length C.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> print(f"{approximation.range_error([0.0, 2.0], 1.0):.4f}")  # both are off by a half
+    0.5000
     """
     values = _check.finite_array("values", values, ndim=1)
     length = _check.number("length", length, 0)
@@ -286,18 +345,31 @@ def range_error(values, length):
     return float(span * np.sqrt(found.fun))
 
 
-def lattice_count(m, d):
-    r"""Return the number of :math:`k\in\mathbb Z^d` with :math:`|k|_1\le m` (an exact int)."""
+def lattice_count(m: int, d: int) -> int:
+    r"""Return the number of :math:`k\in\mathbb Z^d` with :math:`|k|_1\le m` (an exact int).
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> approximation.lattice_count(1, 3)  # zero and the six neighbours
+    7
+    """
     m, d = _check.count("m", m, 0), _check.count("d", d)
     return sum(2**j * comb(d, j) * comb(m, j) for j in range(min(m, d) + 1))
 
 
-def fourier_basis_error(n, d):
+def fourier_basis_error(n: int, d: int) -> float:
     r"""Return the worst error of the n trigonometric functions of lowest frequency.
 
     Over all single cosines and sines of :math:`2\pi k\cdot x` with constant C = 1 on the cube
     :math:`[-\frac12,\frac12]^d`, in the uniform measure. It is exact:
     :math:`1/(\sqrt2\pi m)`, where m is the least :math:`|k|_1` that has been left out.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> print(f"{approximation.fourier_basis_error(1, 3):.4f}")  # m = 1 is left out
+    0.2251
     """
     n = _check.count("n", n)
     high = 1
@@ -307,11 +379,17 @@ def fourier_basis_error(n, d):
     return float(1 / (np.sqrt(2) * np.pi * m))
 
 
-def fixed_basis_bound(n, d):
+def fixed_basis_bound(n: int, d: int) -> float:
     r"""Return a lower bound of the same worst error for *every* choice of n fixed functions.
 
     :math:`\max_J\big((J-n)/\sum_{j\le J}s_j^{-2}\big)^{1/2}` for the lengths
     :math:`s_j=1/(\sqrt2\pi|k_j|_1)` of the members of the class in decreasing order.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> print(f"{approximation.fixed_basis_bound(1, 3):.4f}")
+    0.2251
     """
     n = _check.count("n", n)
     best, total, count, m, last = 0.0, 0.0, 1, 0, None
@@ -326,7 +404,7 @@ def fixed_basis_bound(n, d):
     return float(np.sqrt(best))
 
 
-def risk_constant(penalty, width):
+def risk_constant(penalty: float, width: float) -> float:
     r"""Return :math:`\gamma=(3\lambda+b^2)/(3\lambda-5b^2)` (Smith 2022, 8, Theorem 2).
 
     Raises
@@ -334,6 +412,12 @@ def risk_constant(penalty, width):
     ValueError
         Unless :math:`\lambda>5b^2/3` for the `penalty` :math:`\lambda` and the `width` b of the
         interval that holds the data and all candidates.
+
+    Examples
+    --------
+    >>> from overparam import approximation
+    >>> approximation.risk_constant(2.0, 1.0)
+    7.0
     """
     width = _check.number("width", width, 0, strict=True)
     penalty = _check.number("penalty", penalty)
@@ -342,59 +426,6 @@ def risk_constant(penalty, width):
             f"penalty must be greater than 5 width²/3 = {5 * width**2 / 3:g}, got {penalty:g}"
         )
     return (3 * penalty + width**2) / (3 * penalty - 5 * width**2)
-
-
-def minimum_complexity(predictions, y, lengths, penalty):
-    r"""Return the index of the candidate that minimizes fit plus complexity.
-
-    :math:`\frac1N\sum_i(y_i-f_\theta(x_i))^2+\frac\lambda NL(\theta)`.
-
-    Parameters
-    ----------
-    predictions : array_like, shape (K, N)
-        The K candidates at the data.
-    y : array_like, shape (N,)
-    lengths : array_like, shape (K,)
-        Code lengths L in nats: the sum of exp(-L) is at most one (Kraft).
-    penalty : float
-        :math:`\lambda`, positive.
-    """
-    predictions = _check.matrix("predictions", predictions)
-    y = _check.finite_array("y", y, ndim=1)
-    if len(y) != predictions.shape[1]:
-        raise ValueError(
-            f"y has {len(y)} entries but predictions has {predictions.shape[1]} columns; "
-            "give one prediction for each datum"
-        )
-    lengths = _lengths(lengths, len(predictions))
-    penalty = _check.number("penalty", penalty, 0, strict=True)
-    fit = np.mean((predictions - y) ** 2, axis=1)
-    return int(np.argmin(fit + penalty * lengths / len(y)))
-
-
-def resolvability(distances, lengths, penalty, n_data):
-    r"""Return :math:`R=\min_\theta\{\|f-f_\theta\|^2+\lambda L(\theta)/N\}`.
-
-    `distances` are the squared norms, one for each candidate; see `minimum_complexity`.
-    """
-    distances = _check.finite_array("distances", distances, ndim=1)
-    if np.any(distances < 0):
-        raise ValueError(f"distances are squared norms; got {distances.min():g}")
-    lengths = _lengths(lengths, len(distances))
-    penalty = _check.number("penalty", penalty, 0, strict=True)
-    return float(np.min(distances + penalty * lengths / _check.count("n_data", n_data)))
-
-
-def best_size(constant, d, n_data, penalty=1.0):
-    r"""Return :math:`n=C\sqrt{N/(\lambda d\log N)}`, as a real number.
-
-    The minimizer of :math:`C^2/n+\lambda nd\log N/N`, whose minimum is
-    :math:`2C\sqrt{\lambda d\log N/N}` (Barron 1994).
-    """
-    constant = _check.number("constant", constant, 0, strict=True)
-    d, n_data = _check.count("d", d), _check.count("n_data", n_data, 2)
-    penalty = _check.number("penalty", penalty, 0, strict=True)
-    return constant * np.sqrt(n_data / (penalty * d * np.log(n_data)))
 
 
 def _for_each(name, value, n_terms):
@@ -418,16 +449,3 @@ def _limits(limits):
     if tuple(limits) not in LIMITS:
         raise ValueError(f"limits must be (0, 1) or (-1, 1), got {limits!r}")
     return tuple(limits)
-
-
-def _lengths(lengths, n_candidates):
-    lengths = _check.finite_array("lengths", lengths, ndim=1)
-    if len(lengths) != n_candidates:
-        raise ValueError(f"lengths has {len(lengths)} entries for {n_candidates} candidates")
-    kraft = np.exp(-lengths).sum()
-    if kraft > 1 + 1e-9:
-        raise ValueError(
-            f"lengths violate Kraft's inequality: the sum of exp(-length) is {kraft:.4g}, "
-            "more than 1; add its logarithm to every length"
-        )
-    return lengths

@@ -12,19 +12,45 @@ Costs are functions of the N outputs and carry the weight 1/N of the empirical d
 :math:`r=f-y` (Smith 2022, 3.1; Jacot, Gabriel and Hongler 2018).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from overparam import _check, activations, flow, networks
+from overparam.activations import Activation
+from overparam.flow import Trajectory
+
+Layers = Sequence[ArrayLike]
 
 
-def predict(weights, X, activation="relu", scaled=True):
-    """Return the network's outputs f(X), shape (N,)."""
+def predict(
+    weights: Layers, X: ArrayLike, activation: str | Activation = "relu", scaled: bool = True
+) -> NDArray:
+    """Return the network's outputs f(X), shape (N,).
+
+    Examples
+    --------
+    Two neurons, a = 1 and -1, b = 3 and 5: at x = 2 only the first is on, 3·2/√2.
+
+    >>> from overparam import kernel
+    >>> kernel.predict([[[1.0, -1.0]], [[3.0], [5.0]]], [[2.0]]).round(4)
+    array([4.2426])
+    """
     weights, X = _network(weights, X)
     inputs, _ = _forward(weights[:-1], X, activations.named(activation), scaled)
     return (inputs[-1] @ weights[-1])[:, 0] * _factors(weights, scaled)[-1]
 
 
-def gradients(weights, X, gradient, activation="relu", scaled=True):
+def gradients(
+    weights: Layers,
+    X: NDArray,
+    gradient: Callable[[NDArray], NDArray],
+    activation: str | Activation = "relu",
+    scaled: bool = True,
+) -> list[NDArray]:
     r"""Return the gradients by each layer of a cost of the outputs.
 
     Written out by hand and, as it stands in inner loops, without checks of its arguments.
@@ -40,25 +66,28 @@ def gradients(weights, X, gradient, activation="relu", scaled=True):
         A key of `activations.ACTIVATIONS`, or your own.
     scaled : bool
         Whether the factors :math:`h_l^{-1/2}` belong to the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import kernel
+    >>> weights = [np.array([[1.0, -1.0]]), np.array([[3.0], [5.0]])]
+    >>> first, last = kernel.gradients(weights, np.array([[2.0]]), lambda f: np.ones(1))
+    >>> first.round(4), last.T.round(4)
+    (array([[4.2426, 0.    ]]), array([[1.4142, 0.    ]]))
     """
     inputs, slopes = _forward(weights[:-1], X, activations.named(activation), scaled)
-    factors = _factors(weights, scaled)
-    last = factors[-1] * weights[-1][:, 0]
-    behind = gradient(inputs[-1] @ last)
-    result = [None] * len(weights)
-    result[-1] = factors[-1] * (behind @ inputs[-1])[:, None]
-    if len(weights) == 1:
-        return result
-    # The rank-one factors behind @ last stay outside of the product with the inputs.
-    result[-2] = ((inputs[-2] * behind[:, None]).T @ slopes[-1]) * (factors[-2] * last)
-    behind = (behind[:, None] * slopes[-1]) * last if len(weights) > 2 else None
-    for l in range(len(weights) - 3, -1, -1):
-        behind = (behind @ weights[l + 1].T) * slopes[l] * factors[l + 1]
-        result[l] = factors[l] * (inputs[l].T @ behind)
-    return result
+    behind = gradient((inputs[-1] @ weights[-1])[:, 0] * _factors(weights, scaled)[-1])
+    return [H.T @ B for H, B in _backward(weights, inputs, slopes, behind, scaled)]
 
 
-def tangent_kernel(weights, X1, X2=None, activation="relu", scaled=True):
+def tangent_kernel(
+    weights: Layers,
+    X1: ArrayLike,
+    X2: ArrayLike | None = None,
+    activation: str | Activation = "relu",
+    scaled: bool = True,
+) -> NDArray:
     r"""Return the empirical tangent kernel of a network.
 
     :math:`\Theta(x,x')=\langle\nabla f(x),\nabla f(x')\rangle`, by all weights. The gradient of
@@ -78,16 +107,32 @@ def tangent_kernel(weights, X1, X2=None, activation="relu", scaled=True):
     Returns
     -------
     ndarray, shape (N1, N2)
+
+    Examples
+    --------
+    One neuron, f(x) = b relu(a x) at a = 1, b = 3: the kernel is (1 + b²) x x' for x, x' > 0.
+
+    >>> from overparam import kernel
+    >>> kernel.tangent_kernel([[[1.0]], [[3.0]]], [[1.0], [2.0], [-1.0]]).round(4) + 0
+    array([[10., 20.,  0.],
+           [20., 40.,  0.],
+           [ 0.,  0.,  0.]])
     """
-    weights, X1 = _network(weights, X1, "X1")
-    first = second = _tangent_factors(weights, X1, activation, scaled)
+    activation = activations.named(activation)
+
+    def factors(name, X):
+        layers, X = _network(weights, X, name)
+        inputs, slopes = _forward(layers[:-1], X, activation, scaled)
+        return _backward(layers, inputs, slopes, np.ones(len(X)), scaled)
+
+    first = second = factors("X1", X1)
     if X2 is not None:
-        second = _tangent_factors(*_network(weights, X2, "X2"), activation, scaled)
+        second = factors("X2", X2)
     pairs = zip(first, second, strict=True)
     return sum((H1 @ H2.T) * (B1 @ B2.T) for (H1, B1), (H2, B2) in pairs)
 
 
-def relu_kernel(X1, X2=None):
+def relu_kernel(X1: ArrayLike, X2: ArrayLike | None = None) -> NDArray:
     r"""Return the limit kernel of two-layer ReLU networks of growing width.
 
     For :math:`m^{-1/2}\sum_jb_j\mathrm{relu}(a_j\cdot x)`, standard normal a and b, both trained,
@@ -103,11 +148,21 @@ def relu_kernel(X1, X2=None):
     Returns
     -------
     ndarray, shape (N1, N2)
+
+    Examples
+    --------
+    >>> from overparam import kernel
+    >>> kernel.relu_kernel([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]).round(4) + 0
+    array([[1.    , 0.1592, 0.    ],
+           [0.1592, 1.    , 0.1592],
+           [0.    , 0.1592, 1.    ]])
     """
     return limit_kernel(X1, X2)
 
 
-def limit_kernel(X1, X2=None, activation="relu", depth=2):
+def limit_kernel(
+    X1: ArrayLike, X2: ArrayLike | None = None, activation: str = "relu", depth: int = 2
+) -> NDArray:
     r"""Return the limit of the tangent kernel as the hidden widths grow, one after another.
 
     :math:`\Theta^{(1)}=\Sigma^{(1)}=\langle x,x'\rangle` and
@@ -126,6 +181,12 @@ def limit_kernel(X1, X2=None, activation="relu", depth=2):
         Those for which the expectations are known in closed form.
     depth : int
         Number of layers L, at least 1.
+
+    Examples
+    --------
+    >>> from overparam import kernel
+    >>> kernel.limit_kernel([[1.0, 0.0]], [[0.0, 1.0]], depth=3).round(4)
+    array([[0.1714]])
     """
     X1 = _check.matrix("X1", X1)
     X2 = X1 if X2 is None else _check.matrix("X2", X2)
@@ -141,18 +202,7 @@ def limit_kernel(X1, X2=None, activation="relu", depth=2):
     return _LIMITS[activation](X1, X2, _check.count("depth", depth))
 
 
-def principal_components(K):
-    r"""Return the rates :math:`\lambda_i/N`, in decreasing order, and the components as columns.
-
-    The residual of kernel gradient flow decays like :math:`e^{-\lambda_it/N}` along the
-    eigenvector :math:`u_i` of the kernel's matrix K on the N data.
-    """
-    K = _kernel("K", K)
-    values, vectors = np.linalg.eigh(K)
-    return np.maximum(values[::-1], 0) / len(K), vectors[:, ::-1]
-
-
-def kernel_flow(K, residual, t):
+def kernel_flow(K: ArrayLike, residual: ArrayLike, t: ArrayLike) -> NDArray:
     r"""Return the residual of kernel gradient flow, :math:`e^{-Kt/N}r(0)`.
 
     The flow of the squared cost in function space, :math:`\dot f(x_j)=-\frac1N\sum_iK(x_j,x_i)
@@ -170,89 +220,37 @@ def kernel_flow(K, residual, t):
     Returns
     -------
     ndarray, shape (N,) or t.shape + (N,)
+
+    Examples
+    --------
+    >>> from overparam import kernel
+    >>> kernel.kernel_flow([[2.0, 0.0], [0.0, 0.0]], [1.0, 1.0], 1.0).round(4)  # e^(-2/2), and 1
+    array([0.3679, 1.    ])
     """
-    rates, vectors = principal_components(K)
-    residual = _residual(residual, len(vectors))
-    t = _check.finite_array("t", t)
-    if t.min() < 0:
-        raise ValueError(f"t must not be negative, got {t.min():g}")
-    return (np.exp(-t[..., None] * rates) * (vectors.T @ residual)) @ vectors.T
-
-
-def kernel_descent(K, residual, step, n_steps):
-    r"""Return the residuals of kernel gradient descent, shape (n_steps + 1, N).
-
-    :math:`r_{j+1}=r_j-\frac\eta NKr_j`.
-
-    Raises
-    ------
-    ValueError
-        If the step is not below :math:`2N/\lambda_1`, where descent diverges.
-    """
-    rates, vectors = principal_components(K)
-    residual = _residual(residual, len(vectors))
-    step = _check.number("step", step, 0, strict=True)
-    n_steps = _check.count("n_steps", n_steps, 0)
-    if step * rates[0] >= 2:
+    K, t = _check.matrix("K", K), _check.times("t", t)
+    residual = _check.finite_array("residual", residual, ndim=1)
+    if K.shape != (len(residual), len(residual)) or not np.allclose(
+        K, K.T, rtol=1e-8, atol=1e-10 * np.abs(K).max()
+    ):
         raise ValueError(
-            f"step must be below 2N/lambda_1 = {2 / rates[0]:.4g}, where descent diverges; "
-            f"got {step:g}"
+            f"K must be a symmetric matrix of the size {len(residual)} of residual, got {K.shape}"
         )
-    powers = (1 - step * rates) ** np.arange(n_steps + 1)[:, None]
-    return (powers * (vectors.T @ residual)) @ vectors.T
+    values, vectors = np.linalg.eigh(K)
+    if values[0] < -1e-8 * np.abs(values).max():
+        raise ValueError(f"K must be positive semidefinite, got the eigenvalue {values[0]:.3g}")
+    decay = np.exp(-t[..., None] * np.maximum(values, 0) / len(residual))
+    return (decay * (vectors.T @ residual)) @ vectors.T
 
 
-def kernel_prediction(K, K_new, residual, t=np.inf):
-    r"""Return what kernel gradient flow has added to the predictions at new points by time t.
-
-    .. math::
-       &f(t,x)-f(0,x)\\
-       &\quad=-\sum_i\frac{1-e^{-\lambda_it/N}}{\lambda_i}\langle K(x,X),u_i\rangle
-              \langle u_i,r(0)\rangle
-
-    For :math:`t=\infty` it is :math:`-K(x,X)K^+r(0)`, the interpolant nearest to the start in the
-    norm of the kernel.
-
-    Parameters
-    ----------
-    K : matrix, shape (N, N)
-        The kernel on the data.
-    K_new : matrix, shape (M, N)
-        The kernel between the new points and the data.
-    residual : vector, shape (N,)
-        r(0) at the data.
-    t : float
-        Time; infinity is allowed.
-
-    Raises
-    ------
-    ValueError
-        For :math:`t=\infty` and a residual outside of the range of K: then nothing interpolates.
-    """
-    rates, vectors = principal_components(K)
-    residual = _residual(residual, len(vectors))
-    K_new = _check.matrix("K_new", K_new)
-    if K_new.shape[1] != len(rates):
-        raise ValueError(
-            f"K_new must have a column for each of the {len(rates)} data, got shape {K_new.shape}"
-        )
-    components = vectors.T @ residual
-    learned = rates > len(rates) * np.finfo(float).eps * rates[0]
-    if t == np.inf:
-        missed = np.linalg.norm(components[~learned])
-        if missed > 1e-9 * np.linalg.norm(residual):
-            raise ValueError(
-                f"K is singular and the residual has a part of norm {missed:.2g} outside of its "
-                "range, which is never learned: t must be finite"
-            )
-    else:
-        t = _check.number("t", t, 0)
-    weights = np.zeros_like(rates)  # K(x, X) has no part along the null vectors of K
-    weights[learned] = -np.expm1(-t * rates[learned]) / rates[learned]
-    return -K_new @ (vectors @ (weights * components)) / len(rates)
-
-
-def training_flow(weights, X, y, t, activation="tanh", scaled=True, **options):
+def training_flow(
+    weights: Layers,
+    X: ArrayLike,
+    y: ArrayLike,
+    t: ArrayLike,
+    activation: str | Activation = "tanh",
+    scaled: bool = True,
+    **options: object,
+) -> Trajectory:
     r"""Gradient flow of the squared cost :math:`\frac1{2N}\|f(X)-y\|^2` on all layers.
 
     `t` and options as for `flow.gradient_flow`.
@@ -262,17 +260,34 @@ def training_flow(weights, X, y, t, activation="tanh", scaled=True, **options):
     ValueError
         For an activation that is not smooth: the integrator's error estimate is meaningless
         across kinks, and the flow itself needs a convention there. Use `training_descent`.
+
+    Examples
+    --------
+    >>> from overparam import kernel
+    >>> weights, X, y = [[[1.0, -1.0]], [[1.0], [-1.0]]], [[1.0]], [2.0]
+    >>> path = kernel.training_flow(weights, X, y, [0.5, 2.0])
+    >>> [f"{kernel.predict(W, X, 'tanh')[0]:.3f}" for W in path]
+    ['1.381', '1.833']
     """
-    weights, X, y = _problem(weights, X, y)
+    weights, X, gradient, _ = _problem(weights, X, y, activation, scaled)
     if not activations.named(activation).smooth:
         raise ValueError(
             f"activation {activation!r} is not smooth, and the adaptive flow needs smoothness; "
             "use training_descent, or a smooth activation such as 'tanh'"
         )
-    return flow.gradient_flow(_cost_gradient(X, y, activation, scaled), weights, t, **options)
+    return flow.gradient_flow(gradient, weights, t, **options)
 
 
-def training_descent(weights, X, y, step, n_steps, activation="relu", scaled=True, **options):
+def training_descent(
+    weights: Layers,
+    X: ArrayLike,
+    y: ArrayLike,
+    step: float,
+    n_steps: int,
+    activation: str | Activation = "relu",
+    scaled: bool = True,
+    **options: object,
+) -> Trajectory:
     r"""Descend the squared cost :math:`\frac1{2N}\|f(X)-y\|^2` on all layers, with a fixed step.
 
     Options as for `flow.gradient_descent`. For any activation; the only choice for ReLU.
@@ -281,38 +296,21 @@ def training_descent(weights, X, y, step, n_steps, activation="relu", scaled=Tru
     ------
     ValueError
         If the step is so long that descent diverges, or ends higher than it began.
+
+    Examples
+    --------
+    >>> from overparam import kernel
+    >>> weights, X, y = [[[1.0, -1.0]], [[1.0], [-1.0]]], [[1.0]], [2.0]
+    >>> path = kernel.training_descent(weights, X, y, 0.1, 2)
+    >>> [f"{kernel.predict(W, X)[0]:.3f}" for W in path]
+    ['0.707', '0.842', '0.986']
     """
-    weights, X, y = _problem(weights, X, y)
-    gradient = _cost_gradient(X, y, activation, scaled)
+    weights, X, gradient, cost = _problem(weights, X, y, activation, scaled)
     path = flow.gradient_descent(gradient, weights, step, n_steps, **options)
-
-    def cost(state):
-        return np.sum((predict(state, X, activation, scaled) - y) ** 2)
-
     with np.errstate(over="ignore"):
-        failed = path.reason == flow.DIVERGED or not cost(path.final) <= cost(weights)
-    if failed:
-        K = tangent_kernel(weights, X, activation=activation, scaled=scaled)
-        limit = 2 * len(X) / np.linalg.eigvalsh(K)[-1]
-        raise ValueError(
-            f"step = {step:g} makes descent diverge; at the start the kernel allows steps below "
-            f"2N/lambda_1 = {limit:.3g}"
-        )
+        if path.reason == flow.DIVERGED or not cost(path.final) <= cost(weights):
+            raise ValueError(f"step = {step:g} makes descent diverge; take a shorter one")
     return path
-
-
-def drift(trajectory, X, activation="tanh", scaled=True):
-    r"""Return :math:`\|\Theta(t)-\Theta(0)\|_F/\|\Theta(0)\|_F` at the times of a trajectory.
-
-    The trajectory is one of the layers, from `training_flow` or `training_descent`; the kernel is
-    taken on the rows of X.
-    """
-    start = tangent_kernel(trajectory[0], X, activation=activation, scaled=scaled)
-    moved = [
-        np.linalg.norm(tangent_kernel(state, X, activation=activation, scaled=scaled) - start)
-        for state in trajectory
-    ]
-    return np.array(moved) / np.linalg.norm(start)
 
 
 def _forward(hidden, X, activation, scaled):
@@ -333,25 +331,19 @@ def _factors(weights, scaled):
     return [W.shape[0] ** -0.5 if scaled and l else 1.0 for l, W in enumerate(weights)]
 
 
-def _tangent_factors(weights, X, activation, scaled):
-    """Return for each layer (H, B): the gradient of f(x_i) by it is the outer product of rows."""
-    inputs, slopes = _forward(weights[:-1], X, activations.named(activation), scaled)
+def _backward(weights, inputs, slopes, behind, scaled):
+    """Return for each layer (H, B): the gradient of the cost by it is the product of H^T and B.
+
+    `behind`, shape (N,), is the gradient of the cost by the outputs; row i of H and B belongs to
+    the datum i.
+    """
     factors = _factors(weights, scaled)
-    behind = np.full((len(X), 1), factors[-1])
+    behind = behind[:, None] * factors[-1]
     result = [(inputs[-1], behind)]
     for l in range(len(weights) - 2, -1, -1):
-        behind = (behind @ weights[l + 1].T) * slopes[l] * factors[l]
+        behind = ((behind * factors[l]) @ weights[l + 1].T) * slopes[l]
         result.append((inputs[l], behind))
-    return result
-
-
-def _cost_gradient(X, y, activation, scaled):
-    activation = activations.named(activation)
-
-    def misfit(f):
-        return (f - y) / len(y)
-
-    return lambda weights: gradients(weights, X, misfit, activation, scaled)
+    return result[::-1]
 
 
 def _relu_limit(X1, X2, depth):
@@ -410,40 +402,25 @@ def _network(weights, X, name="X"):
     weights = networks.chained(weights)
     X = _check.matrix(name, X)
     if weights[-1].shape[1] != 1:
+        raise ValueError(f"weights[-1] must have one column, got shape {weights[-1].shape}")
+    if X.shape[1] != len(weights[0]):
         raise ValueError(
-            f"weights[{len(weights) - 1}] must have one column, as the network has one output; "
-            f"got shape {weights[-1].shape}"
-        )
-    if X.shape[1] != weights[0].shape[0]:
-        raise ValueError(
-            f"{name} has {X.shape[1]} columns, but weights[0] of shape {weights[0].shape} takes "
-            f"inputs with {weights[0].shape[0]} entries"
+            f"{name} has {X.shape[1]} columns, but weights[0] of shape {weights[0].shape}"
         )
     return weights, X
 
 
-def _problem(weights, X, y):
+def _problem(weights, X, y, activation, scaled):
+    """Return weights and X, checked, and the gradient and the value of the squared cost."""
     weights, X = _network(weights, X)
-    y = _check.finite_array("y", y, ndim=1)
+    y, activation = _check.finite_array("y", y, ndim=1), activations.named(activation)
     if len(y) != len(X):
         raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
-    return weights, X, y
 
+    def gradient(layers):
+        return gradients(layers, X, lambda f: (f - y) / len(y), activation, scaled)
 
-def _kernel(name, K):
-    K = _check.matrix(name, K)
-    if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, rtol=1e-8, atol=1e-10 * np.abs(K).max()):
-        raise ValueError(f"{name} must be a symmetric matrix, got an array of shape {K.shape}")
-    values = np.linalg.eigvalsh(K)
-    if values[0] < -1e-8 * max(values[-1], 0) or values[-1] < 0:
-        raise ValueError(
-            f"{name} must be positive semidefinite, got the eigenvalue {values[0]:.3g}"
-        )
-    return (K + K.T) / 2
+    def cost(layers):
+        return np.sum((predict(layers, X, activation, scaled) - y) ** 2)
 
-
-def _residual(residual, size):
-    residual = _check.finite_array("residual", residual, ndim=1)
-    if len(residual) != size:
-        raise ValueError(f"residual must have {size} entries, one a datum, got {len(residual)}")
-    return residual
+    return weights, X, gradient, cost

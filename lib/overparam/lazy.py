@@ -5,14 +5,32 @@ Letters: :math:`h:\mathbb R^p\to\mathbb R^n` is the model, :math:`Dh(w)` its dif
 `losses.Loss` of the column y (shape (n, 1)), such as ``losses.squared_distance(target[:, None])``,
 with ½. Training is gradient flow of :math:`F_\alpha(w)=R(\alpha h(w))/\alpha^2`
 (Smith 2022, 2.3; Chizat, Oyallon and Bach 2019).
+
+The experiment with a teacher and its students is after figure 1 of Chizat, Oyallon and Bach 2019.
 """
 
+from __future__ import annotations
+
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from overparam import _check, activations, flow
+from overparam.losses import Loss
+
+# Columns seed, τ, train error, test error, moved; made by tests/test_lazy.py, run as a program.
+STORED = Path(__file__).parent / "data" / "lazy_students.csv"
+
+Classroom = namedtuple("Classroom", "X y X_test y_test a b")
+Classroom.__doc__ = r"""Data from a teacher network, and the weights with which the students start.
+
+`X`, `y`, `X_test`, `y_test` are inputs (one a row) and outputs; `a` (m, d) and `b` (m,) the
+weights at scale one, the second half a copy of the first with b reversed (doubling trick).
+"""
 
 
 @dataclass(frozen=True)
@@ -26,17 +44,25 @@ class Model:
     curvature : callable or None
         :math:`\|D^2h(w)\|`, the largest :math:`\|D^2h(w)[u,v]\|` over unit u and v. None for a
         model that is not twice differentiable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import lazy
+    >>> square = lazy.Model(lambda w: w**2, lambda w: 2 * np.diag(w), lambda w: 2.0)
+    >>> square(np.array([3.0]))
+    array([9.])
     """
 
-    value: Callable
-    differential: Callable
-    curvature: Callable | None
+    value: Callable[[ArrayLike], NDArray]
+    differential: Callable[[ArrayLike], NDArray]
+    curvature: Callable[[ArrayLike], float] | None
 
-    def __call__(self, w):
+    def __call__(self, w: ArrayLike) -> NDArray:
         return self.value(w)
 
 
-def two_layer(X, width, activation="tanh", scale=1.0):
+def two_layer(X: ArrayLike, width: int, activation: str = "tanh", scale: float = 1.0) -> Model:
     r"""Return the network :math:`h(w)_i=\mathrm{scale}\cdot\sum_jb_j\sigma(a_j\cdot x_i)`.
 
     Parameters
@@ -46,11 +72,20 @@ def two_layer(X, width, activation="tanh", scale=1.0):
     width : int
         The number m of neurons. The weights w are the m rows a_j one after the other and then b,
         p = m(d + 1) numbers.
-    activation : str or activations.Activation
-        Without a second derivative (ReLU) the model has no curvature, and a differential away from
-        the kinks only.
+    activation : str
+        A name, or an `activations.Activation`. Without a second derivative (ReLU) the model has no
+        curvature, and a differential away from the kinks only.
     scale : float
         :math:`\alpha(m)` of Smith 2022, 2.4.
+
+    Examples
+    --------
+    One neuron, h = b tanh(a) for the input 1, at a = 0 and b = 2.
+
+    >>> from overparam import lazy
+    >>> network = lazy.two_layer([[1.0]], 1)
+    >>> network.differential([0.0, 2.0]).round(4), round(network.curvature([0.0, 2.0]), 4)
+    (array([[2., 0.]]), 1.0)
     """
     X = _check.matrix("X", X)
     width = _check.count("width", width)
@@ -90,11 +125,18 @@ def two_layer(X, width, activation="tanh", scale=1.0):
     return Model(value, differential, None if sigma.bend is None else curvature)
 
 
-def quadratic(J, Q):
+def quadratic(J: ArrayLike, Q: ArrayLike) -> Model:
     r"""Return :math:`h(w)_i=(Jw)_i+\tfrac12w^\top Q_iw`, whose :math:`D^2h` is constant.
 
     `J` has shape (n, p), `Q` (n, p, p) with symmetric :math:`Q_i`. The Lipschitz constant of Dh is
     its curvature.
+
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> square = lazy.quadratic([[0.0]], [[[2.0]]])  # w² = 0·w + ½·2·w²
+    >>> square([3.0]), square.differential([3.0]), square.curvature([3.0])
+    (array([9.]), array([[6.]]), 2.0)
     """
     J, Q = _check.matrix("J", J), _check.finite_array("Q", Q, ndim=3)
     if Q.shape != (*J.shape, J.shape[1]) or not np.allclose(Q, Q.transpose(0, 2, 1)):
@@ -109,7 +151,7 @@ def quadratic(J, Q):
     )
 
 
-def linearize(model, w0):
+def linearize(model: Model, w0: ArrayLike) -> Model:
     r"""Return the model :math:`\bar h(w)=h(w_0)+Dh(w_0)(w-w_0)` (Smith 2022, 2.1).
 
     Parameters
@@ -121,13 +163,28 @@ def linearize(model, w0):
     ------
     ValueError
         If `w0` is not finite or does not fit, or if a network has a kink there.
+
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> square = lazy.quadratic([[0.0]], [[[2.0]]])
+    >>> lazy.linearize(square, [1.0])([3.0])  # 1 + 2·(3 - 1)
+    array([5.])
     """
     w0, h0, D = _at(model, w0)
     return Model(lambda w: h0 + D @ (_weights(w, len(w0)) - w0), lambda w: D.copy(), lambda w: 0.0)
 
 
-def doubled(model):
-    r"""Return :math:`(u,v)\mapsto h(u)-h(v)`: zero, and antisymmetric, at a start (u, u)."""
+def doubled(model: Model) -> Model:
+    r"""Return :math:`(u,v)\mapsto h(u)-h(v)`: zero, and antisymmetric, at a start (u, u).
+
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> double = lazy.doubled(lazy.quadratic([[0.0]], [[[2.0]]]))  # u² - v²
+    >>> double([3.0, 1.0]), double.differential([3.0, 1.0])
+    (array([8.]), array([[ 6., -2.]]))
+    """
 
     def halves(w):
         w = _check.finite_array("w", w, ndim=1)
@@ -135,38 +192,48 @@ def doubled(model):
             raise ValueError(f"w must hold two equally long halves, got {len(w)} numbers")
         return np.split(w, 2)
 
-    def value(w):
-        u, v = halves(w)
-        return model(u) - model(v)
-
     def differential(w):
         u, v = halves(w)
         return np.hstack([model.differential(u), -model.differential(v)])
 
-    def curvature(w):
-        return max(model.curvature(half) for half in halves(w))
+    return Model(
+        lambda w: np.subtract(*map(model, halves(w))),
+        differential,
+        model.curvature and (lambda w: max(map(model.curvature, halves(w)))),
+    )
 
-    return Model(value, differential, None if model.curvature is None else curvature)
 
+def centred(model: Model, w0: ArrayLike) -> Model:
+    r"""Return :math:`w\mapsto h(w)-h(w_0)`, the other way to a start with output zero.
 
-def centred(model, w0):
-    r"""Return :math:`w\mapsto h(w)-h(w_0)`, the other way to a start with output zero."""
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> lazy.centred(lazy.quadratic([[0.0]], [[[2.0]]]), [1.0])([3.0])  # w² - 1
+    array([8.])
+    """
     w0, h0, _ = _at(model, w0)
     return Model(lambda w: model(w) - h0, model.differential, model.curvature)
 
 
-def bilinear_norm(form):
+def bilinear_norm(form: ArrayLike) -> float:
     r"""Return :math:`\max\|B[u,v]\|` over unit u, v for a symmetric bilinear form B, vector valued.
 
     `form` has shape (n, p, p), each slice symmetric. The maximum is one over unit z of the spectral
     norm of :math:`\sum_iz_iB_i`, found by alternating maximization from n + 1 starts: exact for
     n = 1, and in general a local maximum that is global in all our checks against a grid.
+
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> lazy.bilinear_norm([[[1.0, 0.0], [0.0, -3.0]]])
+    3.0
     """
     form = _check.finite_array("form", form, ndim=3)
     return float(_norms(form[None])[0])
 
 
-def relative_scale(model, w0, target, alpha=1.0):
+def relative_scale(model: Model, w0: ArrayLike, target: ArrayLike, alpha: float = 1.0) -> float:
     r"""Return :math:`\kappa_{\alpha h}(w_0)`, small for lazy training with the squared loss.
 
     .. math:: \kappa_{\alpha h}(w_0)=\frac1\alpha\,\|\alpha h(w_0)-y^*\|\,
@@ -188,32 +255,47 @@ def relative_scale(model, w0, target, alpha=1.0):
     ValueError
         If :math:`D^2h` does not exist (a non-smooth activation, a kink), :math:`Dh(w_0)=0`, shapes
         do not fit or alpha is not positive.
+
+    Examples
+    --------
+    The model w² at 1 with the target 3: |1 - 3|·2/2².
+
+    >>> from overparam import lazy
+    >>> print(f"{lazy.relative_scale(lazy.quadratic([[0.0]], [[[2.0]]]), [1.0], [3.0]):.2f}")
+    1.00
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     w0, h0, D = _at(model, w0)
-    target = _target(target, h0)
     size = _norm(D)
     if size == 0:
         raise ValueError("w0 is a critical point of the model, Dh(w0) = 0: kappa is not defined")
-    return np.linalg.norm(alpha * h0 - target) * _curvature(model, w0) / size**2 / alpha
+    return np.linalg.norm(_residual(alpha * h0, target)) * _curvature(model, w0) / size**2 / alpha
 
 
-def relative_changes(model, w0, target, step):
+def relative_changes(
+    model: Model, w0: ArrayLike, target: ArrayLike, step: float
+) -> tuple[float, float, float, float]:
     r"""Return the relative change in one gradient step of F and of Dh, and their predictions.
 
     For :math:`F=\tfrac12\|h(w)-y^*\|^2` and :math:`w_1=w_0-\eta\nabla F(w_0)`: the tuple
     (:math:`\Delta F`, :math:`\Delta Dh`, :math:`\eta\|\nabla F\|^2/F`,
     :math:`\eta\|\nabla F\|\,\|D^2h\|/\|Dh\|`) of Smith 2022, 2.1.
+
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> square = lazy.quadratic([[0.0]], [[[2.0]]])
+    >>> print(*(f"{number:.4f}" for number in lazy.relative_changes(square, [1.0], [3.0], 0.001)))
+    0.0080 0.0040 0.0080 0.0040
     """
     step = _check.number("step", step, 0, strict=True)
     w0, h0, D = _at(model, w0)
-    target = _target(target, h0)
-    residual = h0 - target
+    residual = _residual(h0, target)
     loss, gradient = 0.5 * residual @ residual, D.T @ residual
     if loss == 0 or _norm(D) == 0:
         raise ValueError("w0 must have a positive loss and a differential that is not zero")
     w1 = w0 - step * gradient
-    after = model(w1) - target
+    after = _residual(model(w1), target)
     length = np.linalg.norm(gradient)
     return (
         abs(0.5 * after @ after - loss) / loss,
@@ -223,7 +305,9 @@ def relative_changes(model, w0, target, step):
     )
 
 
-def train(model, w0, loss, alpha, t, **options):
+def train(
+    model: Model, w0: ArrayLike, loss: Loss, alpha: float, t: ArrayLike, **options: object
+) -> flow.Trajectory:
     r"""Integrate :math:`\dot w=-\frac1\alpha Dh(w)^\top\nabla R(\alpha h(w))`, w(0) = w0.
 
     The gradient flow of :math:`F_\alpha=R(\alpha h)/\alpha^2` (Smith 2022, 2.3). With
@@ -246,14 +330,20 @@ def train(model, w0, loss, alpha, t, **options):
         For a model that is not smooth (kinks spoil the order of an adaptive method: take
         `flow.gradient_descent`, and call it descent), a loss of another size, alpha
         that is not positive, or a flow that leaves every bound.
+
+    Examples
+    --------
+    >>> from overparam import lazy, losses
+    >>> square, loss = lazy.quadratic([[0.0]], [[[2.0]]]), losses.squared_distance([[4.0]])
+    >>> lazy.train(square, [1.0], loss, 1.0, 5.0).final.round(4)
+    array([2.])
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
-    w0, h0, _ = _at(model, w0)
+    w0, _, _ = _at(model, w0)
     _curvature(model, None)
-    _loss_gradient(loss, h0)
 
     def gradient(w):
-        return model.differential(w).T @ _loss_gradient(loss, alpha * model(w)) / alpha
+        return model.differential(w).T @ loss.gradient(alpha * model(w)[:, None])[:, 0] / alpha
 
     path = flow.gradient_flow(gradient, w0, t, **options)
     if path.reason == flow.DIVERGED:
@@ -261,108 +351,169 @@ def train(model, w0, loss, alpha, t, **options):
     return path
 
 
-def gaps(model, w0, loss, alpha, t, rtol=1e-11, atol=1e-12):
+def gaps(model: Model, w0: ArrayLike, loss: Loss, alpha: float, t: ArrayLike) -> NDArray:
     r"""Return the three suprema of Theorem 2.2 of Smith 2022 over the times `t`.
 
     :math:`\sup\|w_\alpha-w_0\|`, :math:`\sup\|w_\alpha-\bar w_\alpha\|` and
     :math:`\sup\|\alpha h(w_\alpha)-\alpha\bar h(\bar w_\alpha)\|`, as an array. `t` is an
     increasing array of times. Both flows are integrated in the variable
     :math:`v=\alpha(w-w_0)`, in which small differences keep their digits.
+
+    Examples
+    --------
+    The model w + w²/2 with the target 1 at two scales: about 1/α, 1/α² and 1/α.
+
+    >>> import numpy as np
+    >>> from overparam import lazy, losses
+    >>> h, loss = lazy.quadratic([[1.0]], [[[1.0]]]), losses.squared_distance([[1.0]])
+    >>> times = np.linspace(0, 20, 101)
+    >>> small, large = (lazy.gaps(h, [0.0], loss, alpha, times) for alpha in (100, 1000))
+    >>> np.log10(small / large).round(2)
+    array([1., 2., 1.])
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     times = _check.finite_array("t", t, ndim=1)
     w0, _, _ = _at(model, w0)
     _curvature(model, None)
-
-    def flow_from_zero(h):
+    found = []
+    for h in (model, linearize(model, w0)):
         near = Model(
-            lambda v: alpha * h(w0 + v / alpha),
-            lambda v: h.differential(w0 + v / alpha),
+            lambda v, h=h: alpha * h(w0 + v / alpha),
+            lambda v, h=h: h.differential(w0 + v / alpha),
             lambda v: np.nan,
         )
-        v = train(near, np.zeros_like(w0), loss, 1.0, times, rtol=rtol, atol=atol).states
-        return v, np.array([near(state) for state in v])
-
-    (v, y), (v_bar, y_bar) = flow_from_zero(model), flow_from_zero(linearize(model, w0))
+        v = train(near, np.zeros_like(w0), loss, 1.0, times, rtol=1e-11).states
+        found.append((v, np.array([near(state) for state in v])))
+    (v, y), (v_bar, y_bar) = found
     suprema = [np.linalg.norm(g, axis=1).max() for g in (v, v - v_bar, y - y_bar)]
     return np.array(suprema) / (alpha, alpha, 1)
 
 
-def finite_time_bounds(model, w0, loss, alpha, time, lipschitz):
-    r"""Return bounds on the three `gaps` for :math:`h(w_0)=0` on [0, time].
-
-    With :math:`\Delta R=R(0)-\inf R`, :math:`s_1=\|Dh(w_0)\|`, H = `lipschitz`, R K-smooth,
-    :math:`\rho=\sqrt{T\Delta R}/\alpha` and :math:`G=\sqrt{2K\Delta R}`: the weights move at most
-    :math:`\rho`, the outputs differ by at most
-    :math:`g=(2s_1+H\rho)H\rho G\,\frac{e^{s_1^2KT}-1}{s_1^2K}`, the weights by at most
-    :math:`\frac T\alpha(H\rho G+s_1Kg)`. The form of Theorem 2.2 of Smith 2022 that the chapter
-    proves; H is a Lipschitz constant of Dh on the ball of radius :math:`\rho`.
-    """
-    alpha = _check.number("alpha", alpha, 0, strict=True)
-    T = _check.number("time", time, 0, strict=True)
-    H = _check.number("lipschitz", lipschitz, 0)
-    _, h0, D = _at(model, w0)
-    _need_zero(h0)
-    K = _constant(loss, "smoothness")
-    excess = loss.value(h0[:, None]) - _constant(loss, "minimum")
-    s_1, G = _norm(D), np.sqrt(2 * K * excess)
-    rho = np.sqrt(T * excess) / alpha
-    growth = np.expm1(s_1**2 * K * T) / (s_1**2 * K) if s_1 * K else T
-    outputs = (2 * s_1 + H * rho) * H * rho * G * growth
-    return np.array([rho, T / alpha * (H * rho * G + s_1 * K * outputs), outputs])
-
-
-def convergence_threshold(D, condition, lipschitz):
+def convergence_threshold(D: ArrayLike, condition: float, lipschitz: float) -> float:
     r"""Return :math:`s^2/(4\sqrt{K/\mu}\,H)`.
 
     The flow converges exponentially when :math:`\|h(w_0)-y^*/\alpha\|` is less than this, as the
     chapter proves. `D` is :math:`Dh(w_0)`, shape (n, p), onto, with the smallest singular value s;
     `condition` is :math:`K/\mu` of the loss and `lipschitz` the Lipschitz constant H of Dh.
+
+    Examples
+    --------
+    >>> from overparam import lazy
+    >>> print(f"{lazy.convergence_threshold([[3.0, 0.0], [0.0, 2.0]], 4.0, 0.5):.2f}")
+    1.00
     """
-    _, s, condition, lipschitz = _onto(D, condition, lipschitz)
-    return s**2 / (4 * np.sqrt(condition) * lipschitz)
+    D = _check.matrix("D", D)
+    condition = _check.number("condition", condition, 1)
+    lipschitz = _check.number("lipschitz", lipschitz, 0, strict=True)
+    singular = np.linalg.svd(D, compute_uv=False)
+    if D.shape[0] > D.shape[1] or singular[-1] <= 1e-13 * singular[0]:
+        raise ValueError(
+            f"D of shape {D.shape} must have full row rank (as many independent rows as outputs)"
+        )
+    return singular[-1] ** 2 / (4 * np.sqrt(condition) * lipschitz)
 
 
-def convergence_rate(D, strong_convexity):
-    r"""Return :math:`\mu s^2/4`, the rate of :math:`\|\alpha h-y^*\|` in Theorem 2.4."""
-    _, s, _, _ = _onto(D, 1.0, 1.0)
-    return _check.number("strong_convexity", strong_convexity, 0, strict=True) * s**2 / 4
+def classroom(
+    d: int, m: int, n_train: int, rng: np.random.Generator, n_teacher: int = 3
+) -> Classroom:
+    r"""Return a `Classroom`: a sum of `n_teacher` ReLU neurons to be learnt by `m` of them.
 
+    Inputs (1000 of them for the test) are uniform on the sphere of radius :math:`\sqrt d`, the
+    teacher's weights unit vectors, its output divided by its standard deviation. Students have
+    weights of variance 1/d and 1/m, doubled, so that their first output is zero.
 
-def uniform_bounds(model, w0, loss, target, alpha, lipschitz):
-    r"""Return bounds on the three `gaps` over all :math:`t\ge0`, for :math:`h(w_0)=0`.
-
-    For R with the constants :math:`\mu,K` and minimizer `target`, :math:`Dh(w_0)` onto and alpha
-    above the threshold: with :math:`c=\sqrt{K/\mu}`, :math:`s_1=\|Dh(w_0)\|`, s its smallest
-    singular value, :math:`\rho=2c\|y^*\|/(\alpha s)` and
-    :math:`A=(2s_1+H\rho)H\rho Kc\|y^*\|/s`, the bounds are :math:`\rho` (weights moved),
-    :math:`\frac4{\alpha\mu s^2}(H\rho Kc\|y^*\|+s_1Kg)` (weights apart) and
-    :math:`g=\frac{4s_1A}{3\mu s^2}` (outputs apart), of order 1/α, 1/α² and 1/α.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import lazy
+    >>> room = lazy.classroom(5, 4, 20, np.random.default_rng(0))
+    >>> room.X.shape, room.a.shape
+    ((20, 5), (4, 5))
     """
-    alpha = _check.number("alpha", alpha, 0, strict=True)
-    _, h0, D = _at(model, w0)
-    _need_zero(h0)
-    size = np.linalg.norm(_target(target, h0))
-    mu, K = _constant(loss, "strong_convexity"), _constant(loss, "smoothness")
-    _, s, condition, H = _onto(D, K / mu if mu else np.inf, lipschitz)
-    least = size / convergence_threshold(D, condition, H)
-    if alpha <= least:
-        raise ValueError(f"alpha must be more than {least:g} for these bounds, got {alpha:g}")
-    s_1, rate, c = _norm(D), mu * s**2 / 4, np.sqrt(condition)
-    rho, force = 2 * c * size / (alpha * s), K * c * size
-    outputs = s_1 * (2 * s_1 + H * rho) * H * rho * force / s / (3 * rate)
-    return np.array([rho, (H * rho * force + s_1 * K * outputs) / (alpha * rate), outputs])
+    d, m, n_train = _check.count("d", d), _check.count("m", m), _check.count("n_train", n_train)
+    if m % 2:
+        raise ValueError(f"m must be even, because half of the neurons mirror the rest; got {m}")
+    normal = _check.generator("rng", rng).standard_normal
+
+    def on_sphere(count):
+        Z = normal((count, d))
+        return Z / np.linalg.norm(Z, axis=1, keepdims=True)
+
+    X, X_test = np.sqrt(d) * on_sphere(n_train), np.sqrt(d) * on_sphere(1000)
+    teacher = on_sphere(_check.count("n_teacher", n_teacher))
+    y, y_test = (np.maximum(Z @ teacher.T, 0).sum(axis=1) for Z in (X, X_test))
+    a, b = normal((m // 2, d)) / np.sqrt(d), normal(m // 2) / np.sqrt(m)
+    a, b = np.concatenate([a, a]), np.concatenate([b, -b])
+    return Classroom(X, y / y_test.std(), X_test, y_test / y_test.std(), a, b)
 
 
-def bounded_weights(width, d, rng):
-    r"""Return w for `two_layer`: unit vectors :math:`a_j`, uniform, and random signs :math:`b_j`.
+def trained(room: Classroom, tau: float, n_steps: int, step: float) -> tuple[float, float, float]:
+    r"""Train a ReLU student from the weights :math:`\tau(a,b)` by gradient **descent**.
 
-    Bounded and symmetric, as the bound on :math:`\mathbb E\,\kappa` in the chapter asks.
+    `n_steps` steps of length :math:`\text{step}/(1+\tau^2)` on :math:`\frac1{2n}\|h-y\|^2`. By
+    homogeneity :math:`\tau` is the output scale :math:`\alpha=\tau^2`.
+
+    Returns
+    -------
+    train_error, test_error, moved : floats
+        Half the mean squared errors, and :math:`\|w-w_0\|/\|w_0\|`.
+
+    Raises
+    ------
+    ValueError
+        If the scale is not positive, or the step is so long that the numbers blow up.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import lazy
+    >>> room = lazy.classroom(5, 4, 20, np.random.default_rng(0))
+    >>> rich, late = (lazy.trained(room, tau, 500, 0.2) for tau in (0.1, 10.0))
+    >>> print(f"{rich[2]:.0f} {late[2]:.2f}")
+    9 0.02
     """
-    width, d = _check.count("width", width), _check.count("d", d)
-    a = _check.generator("rng", rng).standard_normal((width, d))
-    a /= np.linalg.norm(a, axis=1, keepdims=True)
-    return np.concatenate([a.ravel(), rng.choice([-1.0, 1.0], size=width)])
+    tau, step = (_check.number(*pair, 0, strict=True) for pair in (("tau", tau), ("step", step)))
+    n, a0, b0 = len(room.y), tau * room.a, tau * room.b
+    a, b = a0, b0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(_check.count("n_steps", n_steps)):
+            active = np.maximum(room.X @ a.T, 0)
+            r = (active @ b - room.y) * (step / (1 + tau**2) / n)
+            a, b = a - ((active > 0) * np.outer(r, b)).T @ room.X, b - active.T @ r
+        pairs = (room.X, room.y), (room.X_test, room.y_test)
+        errors = [np.mean((np.maximum(X @ a.T, 0) @ b - y) ** 2) / 2 for X, y in pairs]
+    if not np.all(np.isfinite(errors)):
+        raise ValueError(f"step = {step:g} is too long: descent diverged; take a shorter one")
+    moved = np.hypot(np.linalg.norm(a - a0), np.linalg.norm(b - b0))
+    return *errors, moved / np.hypot(np.linalg.norm(a0), np.linalg.norm(b0))
+
+
+def linearized(room: Classroom, n_steps: int, step: float) -> tuple[float, float]:
+    r"""Return (train error, test error) of the linearized student, the limit of large scale.
+
+    `n_steps` of its descent, summed in closed form with the eigenvectors of its tangent kernel. The
+    limit of `trained` for :math:`\tau\to\infty`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import lazy
+    >>> room = lazy.classroom(5, 4, 20, np.random.default_rng(0))
+    >>> print(*(f"{error:.3f}" for error in lazy.linearized(room, 500, 0.2)))
+    0.729 1.167
+    """
+    n_steps, step = _check.count("n_steps", n_steps), _check.number("step", step, 0, strict=True)
+    student = two_layer(np.vstack([room.X, room.X_test]), len(room.b), "relu")
+    D, n = student.differential(np.concatenate([room.a.ravel(), room.b])), len(room.y)
+    kernel = D @ D[:n].T
+    values, vectors = np.linalg.eigh(kernel[:n])
+    shrink = 1 - step / n * values
+    if shrink[-1] < -1:
+        raise ValueError(f"step = {step:g} is too long: descent diverges; take a shorter one")
+    total = np.array([np.sum(factor ** np.arange(n_steps)) for factor in shrink])
+    outputs = kernel @ vectors @ (total * (vectors.T @ room.y)) * step / n
+    errors = (outputs - np.concatenate([room.y, room.y_test])) ** 2 / 2
+    return errors[:n].mean(), errors[n:].mean()
 
 
 def _weights(w, size):
@@ -381,60 +532,20 @@ def _at(model, w0):
     return w0, h0, _check.matrix("the differential of model at w0", model.differential(w0))
 
 
-def _target(target, h0):
+def _residual(output, target):
     target = np.atleast_1d(_check.finite_array("target", target))
-    if target.shape != h0.shape:
-        raise ValueError(
-            f"target must have the shape of the model's output, {h0.shape}, got {target.shape}"
-        )
-    return target
+    if target.shape != output.shape:
+        raise ValueError(f"target must have the shape {output.shape} of h, got {target.shape}")
+    return output - target
 
 
 def _curvature(model, w):
     """Return ‖D²h(w)‖; with w None only insist that it exists."""
     if model.curvature is None:
         raise ValueError(
-            "model is not twice differentiable (a non-smooth activation such as relu), and this "
-            "needs a smooth one; take softplus or tanh, or train by descent"
+            "model is not twice differentiable (as with relu): take softplus, or train by descent"
         )
     return None if w is None else model.curvature(w)
-
-
-def _loss_gradient(loss, y):
-    try:
-        column = np.asarray(loss.gradient(y[:, None]))
-    except ValueError:
-        column = np.empty(0)
-    if column.shape != (len(y), 1):
-        raise ValueError(
-            f"loss must be one of columns of {len(y)} outputs: make it with a target[:, None] of "
-            f"shape {(len(y), 1)}"
-        )
-    return column[:, 0]
-
-
-def _constant(loss, name):
-    value = getattr(loss, name)
-    if value is None:
-        raise ValueError(f"loss has no known constant {name!r}, which this theorem needs")
-    return value
-
-
-def _need_zero(h0):
-    if np.abs(h0).max() > 1e-12:
-        raise ValueError("model must have output zero at w0; see `doubled` and `centred`")
-
-
-def _onto(D, condition, lipschitz):
-    D = _check.matrix("D", D)
-    condition = _check.number("condition", condition, 1)
-    lipschitz = _check.number("lipschitz", lipschitz, 0, strict=True)
-    singular = np.linalg.svd(D, compute_uv=False)
-    if D.shape[0] > D.shape[1] or singular[-1] <= 1e-13 * singular[0]:
-        raise ValueError(
-            f"D of shape {D.shape} must have full row rank (as many independent rows as outputs)"
-        )
-    return D, singular[-1], condition, lipschitz
 
 
 def _norm(D):

@@ -14,13 +14,18 @@ is a spike of mass :math:`\pm r^2/m` at :math:`\theta`, and :math:`\lambda` weig
 variation.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment, nnls, root
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls, root
 
 from overparam import _check, activations, flow
+
+Signs = ArrayLike | None
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,14 @@ class Features:
         Whether :math:`\nabla\Phi` is locally Lipschitz, as the theorems need.
     """
 
-    evaluate: Callable
+    evaluate: Callable[[NDArray], tuple[NDArray, Callable[[NDArray], NDArray]]]
     dimension: int
     size: int
     homogeneity: int | None
     smooth: bool
 
 
-def network(X, activation="tanh"):
+def network(X: ArrayLike, activation: str | activations.Activation = "tanh") -> Features:
     r"""Return the features of a two-layer network: :math:`\Phi(w,a)=w\,\sigma(Xa)/\sqrt N`.
 
     A particle is one neuron, u = (w, a); its prediction at the N rows of X is the mean of
@@ -63,8 +68,10 @@ def network(X, activation="tanh"):
 
     Examples
     --------
-    >>> network([[1.0, 0.0], [0.0, 1.0]], "relu").homogeneity
-    2
+    >>> from overparam import particles
+    >>> neurons = particles.network([[1.0, 0.0], [0.0, 1.0]], "relu")
+    >>> neurons.homogeneity, neurons.smooth
+    (2, False)
     """
     X = _check.matrix("X", X)
     sigma, scale = activations.named(activation), np.sqrt(len(X))
@@ -84,11 +91,18 @@ def network(X, activation="tanh"):
     return Features(evaluate, X.shape[1] + 1, len(X), homogeneity, sigma.smooth)
 
 
-def quadratic_neurons(X):
+def quadratic_neurons(X: ArrayLike) -> Features:
     r"""Return :math:`\Phi(u)=(Xu)_+^2/\sqrt N`: one squared-ReLU neuron with outer weight one.
 
     It is positively 2-homogeneous with a Lipschitz gradient, as Theorem 3.3 of Chizat and Bach
     2018 asks. `X` has shape (N, d).
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> neuron = particles.quadratic_neurons([[1.0, 0.0]])
+    >>> particles.prediction([[3.0, 4.0]], neuron)
+    array([9.])
     """
     X = _check.matrix("X", X)
     scale = np.sqrt(len(X))
@@ -100,63 +114,82 @@ def quadratic_neurons(X):
     return Features(evaluate, X.shape[1], len(X), 2, True)
 
 
-def fourier(cutoff):
+def fourier(cutoff: int) -> Features:
     r"""Return :math:`\Phi(u)=|u|^2\varphi(\theta)`, u at angle :math:`\theta`, n = 2·cutoff + 1.
 
     :math:`\varphi(\theta)=(1,\sqrt2\cos k\theta,\sqrt2\sin k\theta)_{k\le\text{cutoff}}/\sqrt n`,
     of norm one: what an ideal low-pass filter leaves of a spike at :math:`\theta`.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> particles.prediction([[1.0, 0.0]], particles.fourier(1)).round(4)  # at the angle 0
+    array([0.5774, 0.8165, 0.    ])
     """
     cutoff = _check.count("cutoff", cutoff)
-    size = 2 * cutoff + 1
-    k, constant, wave = np.arange(1, cutoff + 1), 1 / np.sqrt(size), np.sqrt(2 / size)
 
     def evaluate(u):
-        radius = np.hypot(u[..., 0], u[..., 1])
-        # The angle of a particle at the origin does not matter: Φ and its gradient are zero.
-        unit = np.where(radius > 0, u[..., 0] + 1j * u[..., 1], 1) / np.where(radius > 0, radius, 1)
-        powers = np.cumprod(np.repeat(unit[..., None], cutoff, axis=-1), axis=-1)
-        head = np.full((*radius.shape, 1), constant)
-        phi = np.concatenate([head, wave * powers.real, wave * powers.imag], axis=-1)
+        phi = _phi(np.arctan2(u[..., 1], u[..., 0]), cutoff)
 
         def pullback(r):
-            even, odd = r[..., None, 1 : cutoff + 1], r[..., None, cutoff + 1 :]
-            turned = np.matmul(powers, np.swapaxes(even - 1j * odd, -1, -2))[..., 0]
-            slope = np.matmul(powers, np.swapaxes(1j * k * (even - 1j * odd), -1, -2))[..., 0]
-            height = constant * r[..., None, 0] + wave * turned.real
-            field = radius * unit * (2 * height + 1j * wave * slope.real)
-            return np.stack([field.real, field.imag], axis=-1)
+            height, climb = (phi @ v[..., None] for v in (r, _turned(r)))
+            return 2 * height * u + climb * np.stack([-u[..., 1], u[..., 0]], axis=-1)
 
-        return radius[..., None] ** 2 * phi, pullback
+        return np.sum(u**2, axis=-1, keepdims=True) * phi, pullback
 
-    return Features(evaluate, 2, size, 2, True)
+    return Features(evaluate, 2, 2 * cutoff + 1, 2, True)
 
 
-def prediction(u, features, signs=None):
-    r"""Return :math:`\int\Phi\,d\mu=\frac1m\sum_is_i\Phi(u_i)`, shape (..., n)."""
+def prediction(u: ArrayLike, features: Features, signs: Signs = None) -> NDArray:
+    r"""Return :math:`\int\Phi\,d\mu=\frac1m\sum_is_i\Phi(u_i)`, shape (..., n).
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> features = particles.quadratic_neurons([[1.0]])
+    >>> particles.prediction([[3.0], [1.0]], features, signs=[1, -1])  # (9 - 1) / 2
+    array([4.])
+    """
     u, signs = _particles(u, features, signs)
     return np.mean(signs[:, None] * features.evaluate(u)[0], axis=-2)
 
 
-def energy(u, features, y, regularization=0.0, signs=None):
+def energy(
+    u: ArrayLike, features: Features, y: ArrayLike, regularization: float = 0.0, signs: Signs = None
+) -> NDArray:
     r"""Return :math:`J_m(u)=\tfrac12\|\frac1m\sum_is_i\Phi(u_i)-y\|^2+\frac\lambda m\sum_i|u_i|^2`.
 
     Shape (...): one number for each run.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> features = particles.quadratic_neurons([[1.0]])
+    >>> print(particles.energy([[2.0]], features, [1.0], 0.5))  # (4 - 1)²/2 + 0.5·4
+    6.5
     """
-    u, signs = _particles(u, features, signs)
-    y, regularization = _data(y, features), _regularization(regularization)
+    u, signs, y, regularization = _problem(u, features, signs, y, regularization)
     residual = np.mean(signs[:, None] * features.evaluate(u)[0], axis=-2) - y
     penalty = np.mean(np.sum(u**2, axis=-1), axis=-1)
     return np.sum(residual**2, axis=-1) / 2 + regularization * penalty
 
 
-def velocity(u, features, y, regularization=0.0, signs=None):
+def velocity(
+    u: ArrayLike, features: Features, y: ArrayLike, regularization: float = 0.0, signs: Signs = None
+) -> NDArray:
     r"""Return :math:`-m\nabla_{u_i}J_m`, the particles' velocity, shape (..., m, d).
 
     :math:`-s_i\nabla\langle f-y,\Phi(u_i)\rangle-2\lambda u_i` with the prediction f: a field
     that depends on the other particles through f only.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> features = particles.quadratic_neurons([[1.0]])
+    >>> particles.velocity([[2.0]], features, [1.0], 0.5)  # -(4 - 1)·2·2 - 2·0.5·2
+    array([[-14.]])
     """
-    u, signs = _particles(u, features, signs)
-    y, regularization = _data(y, features), _regularization(regularization)
+    u, signs, y, regularization = _problem(u, features, signs, y, regularization)
     return _velocity(u, features, y, regularization, signs)
 
 
@@ -166,7 +199,15 @@ def _velocity(u, features, y, regularization, signs):
     return -signs[:, None] * pullback(residual) - 2 * regularization * u
 
 
-def particle_flow(u0, features, y, t, regularization=0.0, signs=None, **options):
+def particle_flow(
+    u0: ArrayLike,
+    features: Features,
+    y: ArrayLike,
+    t: ArrayLike,
+    regularization: float = 0.0,
+    signs: Signs = None,
+    **options: object,
+) -> flow.Trajectory:
     r"""Integrate :math:`\dot u_i=-m\nabla_{u_i}J_m`; options as for `flow.gradient_flow`.
 
     Raises
@@ -174,9 +215,18 @@ def particle_flow(u0, features, y, t, regularization=0.0, signs=None, **options)
     ValueError
         For features without a locally Lipschitz gradient (ReLU): the flow need not be unique,
         and an adaptive integrator stalls at the kinks. Use `particle_descent`.
+
+    Examples
+    --------
+    One particle in the place of one spike ends with its mass less the penalty.
+
+    >>> from overparam import particles
+    >>> y = particles.transform([0.0], [1.0], cutoff=2)
+    >>> path = particles.particle_flow([[0.5, 0.0]], particles.fourier(2), y, 20.0, 0.1)
+    >>> (path.final**2).round(4)
+    array([[0.9, 0. ]])
     """
-    u0, signs = _particles(u0, features, signs)
-    y, regularization = _data(y, features), _regularization(regularization)
+    u0, signs, y, regularization = _problem(u0, features, signs, y, regularization)
     if not features.smooth:
         raise ValueError(
             "features are not smooth (relu), so that the particle flow may not be unique; take "
@@ -186,7 +236,16 @@ def particle_flow(u0, features, y, t, regularization=0.0, signs=None, **options)
     return flow.gradient_flow(field, u0, t, **options)
 
 
-def particle_descent(u0, features, y, step, n_steps, regularization=0.0, signs=None, **options):
+def particle_descent(
+    u0: ArrayLike,
+    features: Features,
+    y: ArrayLike,
+    step: float,
+    n_steps: int,
+    regularization: float = 0.0,
+    signs: Signs = None,
+    **options: object,
+) -> flow.Trajectory:
     r"""Iterate :math:`u_i\leftarrow u_i-\eta\,m\nabla_{u_i}J_m`; options as `gradient_descent`.
 
     Several runs may be stacked in the leading axes of `u0`.
@@ -195,73 +254,102 @@ def particle_descent(u0, features, y, step, n_steps, regularization=0.0, signs=N
     ------
     ValueError
         If `step` is so long that the numbers leave every bound, or end above the first energy.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> y = particles.transform([0.0], [1.0], cutoff=2)
+    >>> start, features = [[0.5, 0.0]], particles.fourier(2)
+    >>> (particles.particle_descent(start, features, y, 0.05, 300, 0.1).final**2).round(4)
+    array([[0.9, 0. ]])
     """
-    u0, signs = _particles(u0, features, signs)
-    y, regularization = _data(y, features), _regularization(regularization)
+    u0, signs, y, regularization = _problem(u0, features, signs, y, regularization)
     field = lambda u: -_velocity(u, features, y, regularization, signs)  # noqa: E731
     path = flow.gradient_descent(field, u0, step, n_steps, **options)
-    first = energy(u0, features, y, regularization, signs)
     with np.errstate(over="ignore", invalid="ignore"):
-        last = energy(path.final, features, y, regularization, signs)
-    rise = np.max(last - first * (1 + 1e-9))
-    if path.reason == flow.DIVERGED or not rise <= 1e-12:
+        first, last = (energy(u, features, y, regularization, signs) for u in (u0, path.final))
+    if path.reason == flow.DIVERGED or not np.all(last <= first * (1 + 1e-9)):
         raise ValueError(
-            f"step = {step:g} is too long: the energy of a run ends {rise:.3g} above its start, "
-            "or is no longer finite; take a shorter step"
+            f"step = {step:g} is too long: the energy of a run ends above its start, or is no "
+            "longer finite; take a shorter step"
         )
     return path
 
 
-def ring(n_particles, radius=1.0, rng=None, n_runs=None):
+def ring(
+    n_particles: int,
+    radius: float = 1.0,
+    rng: np.random.Generator | None = None,
+    n_runs: int | None = None,
+) -> NDArray:
     """Return particles on a circle in the plane, shape (m, 2), or (n_runs, m, 2).
 
     Equally spaced without `rng`; with it, at independent uniform angles.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> particles.ring(4).round(4) + 0
+    array([[ 1.,  0.],
+           [ 0.,  1.],
+           [-1.,  0.],
+           [ 0., -1.]])
     """
-    n_particles = _check.count("n_particles", n_particles)
-    radius = _check.number("radius", radius, 0)
-    runs = () if n_runs is None else (_check.count("n_runs", n_runs),)
+    m, radius = _check.count("n_particles", n_particles), _check.number("radius", radius, 0)
+    shape = (m,) if n_runs is None else (_check.count("n_runs", n_runs), m)
     if rng is None:
-        angles = np.broadcast_to(
-            2 * np.pi * np.arange(n_particles) / n_particles, (*runs, n_particles)
-        )
+        angles = np.broadcast_to(2 * np.pi * np.arange(m) / m, shape)
     else:
-        angles = _check.generator("rng", rng).uniform(0, 2 * np.pi, (*runs, n_particles))
+        angles = _check.generator("rng", rng).uniform(0, 2 * np.pi, shape)
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-def spikes(u, signs=None, merge=1e-2, least=1e-3):
+def spikes(
+    u: ArrayLike, signs: Signs = None, merge: float = 1e-2, least: float = 1e-3
+) -> tuple[NDArray, NDArray]:
     """Return angles and signed masses of the spikes that particles in the plane, (m, 2), form.
 
     Neighbours of the same sign within `merge` radians count as one spike, at their centre of
-    mass; spikes lighter than `least` are left out.
+    mass; spikes lighter than `least` times the heaviest are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from overparam import particles
+    >>> u = [[2.0, 0.0], [1.0, 0.0], [0.0, -1.0]]  # masses (4 + 1) / 3 and 1/3
+    >>> angles, masses = particles.spikes(u)
+    >>> print(angles.round(4), masses.round(4))
+    [0.     4.7124] [1.6667 0.3333]
     """
     u = _check.matrix("u", u)
-    signs = _signs(signs, len(u))
-    mass = signs * np.sum(u**2, axis=1) / len(u)
-    found = []
+    signs, points = _signs(signs, len(u)), u[:, 0] + 1j * u[:, 1]
+    found = np.zeros((0, 2))
     for sign in (1, -1):
-        chosen = np.flatnonzero((signs == sign) & (mass != 0))
-        if not len(chosen):
+        z = points[(signs == sign) & (points != 0)]
+        z = z[np.argsort(np.angle(z))]
+        if not len(z):
             continue
-        angle = np.arctan2(u[chosen, 1], u[chosen, 0]) % (2 * np.pi)
-        order = np.argsort(angle)
-        angle, weight = angle[order], mass[chosen[order]]
-        gaps = np.diff(np.append(angle, angle[0] + 2 * np.pi))
-        first = np.argmax(gaps) + 1  # cut the circle at its widest gap
-        angle, weight, gaps = (np.roll(a, -first) for a in (angle, weight, gaps))
-        groups = np.concatenate([[0], np.cumsum(gaps[:-1] > merge)])
-        total = np.bincount(groups, weight)
-        centre = np.angle(
-            np.bincount(groups, weight * np.cos(angle)) / total
-            + 1j * np.bincount(groups, weight * np.sin(angle)) / total
-        )
-        found += [(c % (2 * np.pi), w) for c, w in zip(centre, total, strict=True)]
-    found = sorted((c, w) for c, w in found if abs(w) >= least)
-    return np.array([c for c, _ in found]), np.array([w for _, w in found])
+        group = np.cumsum(np.append(0, np.diff(np.angle(z)) > merge))
+        if np.angle(z[0]) + 2 * np.pi - np.angle(z[-1]) <= merge:
+            group[group == group[-1]] = 0  # the two ends of the circle meet
+        mass = np.abs(z) ** 2 / len(u)
+        total = np.bincount(group, mass)
+        pull = mass * z / np.abs(z)
+        centre = np.arctan2(np.bincount(group, pull.imag), np.bincount(group, pull.real))
+        found = np.vstack([found, np.column_stack([centre % (2 * np.pi), sign * total])])
+    kept = np.abs(found[:, 1]) >= least * np.abs(found[:, 1]).max(initial=0)
+    return tuple(found[kept & (found[:, 1] != 0)][np.argsort(found[kept, 0])].T)
 
 
-def transform(angles, masses, cutoff):
-    r"""Return :math:`\sum_ja_j\varphi(\theta_j)`, the Fourier features of a sum of spikes."""
+def transform(angles: ArrayLike, masses: ArrayLike, cutoff: int) -> NDArray:
+    r"""Return :math:`\sum_ja_j\varphi(\theta_j)`, the Fourier features of a sum of spikes.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> particles.transform([0.0, 3.141592653589793], [1.0, 1.0], 1).round(4) + 0
+    array([1.1547, 0.    , 0.    ])
+    """
     angles = _check.finite_array("angles", angles, ndim=1)
     masses = _check.finite_array("masses", masses, ndim=1)
     if len(angles) != len(masses):
@@ -269,11 +357,20 @@ def transform(angles, masses, cutoff):
     return masses @ _phi(angles, _check.count("cutoff", cutoff))
 
 
-def certificate(theta, residual, regularization):
+def certificate(theta: ArrayLike, residual: ArrayLike, regularization: float) -> NDArray:
     r"""Return :math:`\eta(\theta)=\langle y-f,\varphi(\theta)\rangle/\lambda` for y - f = residual.
 
     A measure with prediction f is optimal if and only if :math:`\eta\le1` everywhere, or
     :math:`|\eta|\le1` for signed measures, with equality (and the right sign) where it has mass.
+
+    Examples
+    --------
+    The data of a spike of mass 1 at 0, less the optimum's mass 0.9.
+
+    >>> from overparam import particles
+    >>> residual = particles.transform([0.0], [0.1], 2)
+    >>> particles.certificate([0.0, 1.0], residual, 0.1).round(4)
+    array([1.    , 0.2497])
     """
     residual = _check.finite_array("residual", residual, ndim=1)
     regularization = _check.number("regularization", regularization, 0, strict=True)
@@ -281,7 +378,9 @@ def certificate(theta, residual, regularization):
     return _phi(theta, _cutoff("residual", residual)) @ residual / regularization
 
 
-def duality_gap(angles, masses, y, regularization, signed=False):
+def duality_gap(
+    angles: ArrayLike, masses: ArrayLike, y: ArrayLike, regularization: float, signed: bool = False
+) -> float:
     r"""Return J - D of spikes on the circle: an upper bound of their distance from the optimum.
 
     D is the dual :math:`\lambda\langle y,q\rangle-\frac{\lambda^2}2|q|^2` at the residual divided
@@ -292,6 +391,13 @@ def duality_gap(angles, masses, y, regularization, signed=False):
     ------
     ValueError
         For negative masses unless `signed`.
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> y = particles.transform([0.0], [1.0], 2)
+    >>> print(*(f"{abs(particles.duality_gap([0.0], [m], y, 0.1)):.3f}" for m in (0.9, 0.8)))
+    0.000 0.005
     """
     y = _check.finite_array("y", y, ndim=1)
     cutoff = _cutoff("y", y)
@@ -309,7 +415,9 @@ def duality_gap(angles, masses, y, regularization, signed=False):
     return float(primal - regularization * y @ q + regularization**2 * q @ q / 2)
 
 
-def optimum(y, regularization, signed=False, n_grid=2000):
+def optimum(
+    y: ArrayLike, regularization: float, signed: bool = False, n_grid: int = 2000
+) -> tuple[NDArray, NDArray, float]:
     r"""Return the minimizer of J over measures on the circle as (angles, masses, J*).
 
     Not by particles: the dual is the projection of :math:`y/\lambda` onto
@@ -320,7 +428,16 @@ def optimum(y, regularization, signed=False, n_grid=2000):
     Raises
     ------
     ValueError
-        If the certified gap is not below 1e-10 (for instance because the minimizer is not unique).
+        If the certified gap is not below :math:`10^{-10}|y|^2` (for instance because the minimizer
+        is not unique).
+
+    Examples
+    --------
+    >>> from overparam import particles
+    >>> y = particles.transform([0.5, 3.0], [1.0, 0.5], 4)
+    >>> angles, masses, least = particles.optimum(y, 0.1)
+    >>> print(angles.round(3), masses.round(3), f"{least:.4f}")
+    [0.498 3.004] [0.887 0.387] 0.1387
     """
     y = _check.finite_array("y", y, ndim=1)
     cutoff = _cutoff("y", y)
@@ -328,6 +445,8 @@ def optimum(y, regularization, signed=False, n_grid=2000):
     grid = 2 * np.pi * np.arange(_check.count("n_grid", n_grid, 8 * cutoff)) / n_grid
     if _extreme(y, cutoff, signed) <= regularization:
         return np.zeros(0), np.zeros(0), float(y @ y / 2)
+    size = np.linalg.norm(y)  # all that follows is for data of norm one
+    y, regularization = y / size, regularization / size
     phi = _phi(grid, cutoff)
     G = -np.concatenate([phi, -phi]) if signed else -phi
     # min |q - y/λ| with G q >= -1: shift to x = q - y/λ, so G x >= h.
@@ -344,9 +463,9 @@ def optimum(y, regularization, signed=False, n_grid=2000):
 
     def equations(x):
         a, theta = np.split(x, 2)
-        residual = y - a @ _phi(theta, cutoff)
-        value = _phi(theta, cutoff) @ residual / regularization - directions
-        return np.append(value, _phi_slope(theta, cutoff) @ residual / regularization)
+        phi = _phi(theta, cutoff)
+        residual = (y - a @ phi) / regularization
+        return np.append(phi @ residual - directions, phi @ _turned(residual))
 
     # A grid solution is itself optimal if η is 1 everywhere; a spike that turns over is none.
     while duality_gap(angles, masses, y, regularization, signed) > 1e-13:
@@ -364,44 +483,22 @@ def optimum(y, regularization, signed=False, n_grid=2000):
     order = np.argsort(angles)
     residual = y - transform(angles, masses, cutoff)
     value = residual @ residual / 2 + regularization * np.sum(np.abs(masses))
-    return angles[order], masses[order], float(value)
-
-
-def wasserstein(u, v):
-    r"""Return :math:`W_2` between the uniform measures on the points u and v.
-
-    Shapes (m, d) and (km, d) for a whole number k, or the other way round: every point of the
-    smaller set is taken k times, and the best assignment found exactly.
-    """
-    u, v = _check.matrix("u", u), _check.matrix("v", v)
-    if len(u) > len(v):
-        u, v = v, u
-    if u.shape[1] != v.shape[1] or len(v) % len(u):
-        raise ValueError(
-            f"u and v must be points of one space, with a number of points that divides the "
-            f"other; got shapes {u.shape} and {v.shape}"
-        )
-    u = np.repeat(u, len(v) // len(u), axis=0)
-    cost = np.sum(u**2, axis=1)[:, None] + np.sum(v**2, axis=1) - 2 * u @ v.T
-    rows, columns = linear_sum_assignment(cost)
-    return float(np.sqrt(np.mean(np.sum((u[rows] - v[columns]) ** 2, axis=1))))
+    return angles[order], size * masses[order], float(size**2 * value)
 
 
 def _phi(theta, cutoff):
-    turns = np.multiply.outer(theta, np.arange(1, cutoff + 1))
-    waves = np.sqrt(2) * np.concatenate([np.cos(turns), np.sin(turns)], axis=-1)
-    return np.concatenate([np.ones((*np.shape(theta), 1)), waves], axis=-1) / np.sqrt(
-        2 * cutoff + 1
-    )
+    """Return φ at the angles theta, shape (..., 2 cutoff + 1)."""
+    turn = np.exp(1j * np.asarray(theta))[..., None]
+    waves = np.sqrt(2) * np.cumprod(np.repeat(turn, cutoff, axis=-1), axis=-1)
+    ones = np.ones((*np.shape(theta), 1))
+    return np.concatenate([ones, waves.real, waves.imag], axis=-1) / np.sqrt(2 * cutoff + 1)
 
 
-def _phi_slope(theta, cutoff):
-    k = np.arange(1, cutoff + 1)
-    turns = np.multiply.outer(theta, k)
-    waves = np.sqrt(2) * np.concatenate([-k * np.sin(turns), k * np.cos(turns)], axis=-1)
-    return np.concatenate([np.zeros((*np.shape(theta), 1)), waves], axis=-1) / np.sqrt(
-        2 * cutoff + 1
-    )
+def _turned(r):
+    """Return the vector whose product with φ is that of r with φ'."""
+    even, odd = np.split(r[..., 1:], 2, axis=-1)
+    k = np.arange(1, even.shape[-1] + 1)
+    return np.concatenate([np.zeros_like(r[..., :1]), k * odd, -k * even], axis=-1)
 
 
 def _extreme(p, cutoff, signed):
@@ -416,35 +513,25 @@ def _extreme(p, cutoff, signed):
 
 
 def _particles(u, features, signs):
-    u = _check.finite_array("u", u)
-    if u.ndim < 2 or u.shape[-1] != features.dimension:
-        raise ValueError(
-            f"u must hold particles of {features.dimension} coordinates, shape (..., m, "
-            f"{features.dimension}); got shape {u.shape}"
-        )
+    u, d = _check.finite_array("u", u), features.dimension
+    if u.ndim < 2 or u.shape[-1] != d:
+        raise ValueError(f"u must hold particles, shape (..., m, {d}); got shape {u.shape}")
     return u, _signs(signs, u.shape[-2])
 
 
-def _signs(signs, n_particles):
-    if signs is None:
-        return np.ones(n_particles)
-    signs = _check.finite_array("signs", signs, ndim=1)
-    if len(signs) != n_particles or np.any(np.abs(signs) != 1):
-        raise ValueError(f"signs must be {n_particles} numbers +1 or -1, one a particle")
+def _signs(signs, m):
+    signs = np.ones(m) if signs is None else _check.finite_array("signs", signs, ndim=1)
+    if len(signs) != m or np.any(np.abs(signs) != 1):
+        raise ValueError(f"signs must be {m} numbers +1 or -1, one a particle")
     return signs
 
 
-def _data(y, features):
+def _problem(u, features, signs, y, regularization):
+    """Return particles, signs, data and weight, all checked."""
     y = _check.finite_array("y", y, ndim=1)
     if len(y) != features.size:
-        raise ValueError(
-            f"y has {len(y)} entries, but the features have {features.size}: they do not match"
-        )
-    return y
-
-
-def _regularization(value):
-    return _check.number("regularization", value, 0)
+        raise ValueError(f"y must match the {features.size} features, got {len(y)} entries")
+    return *_particles(u, features, signs), y, _check.number("regularization", regularization, 0)
 
 
 def _cutoff(name, y):

@@ -10,6 +10,8 @@ Letters: X of shape (N, d) and y are the data, L the depth, :math:`u_i=w_{0i}^{L
 the dual coordinate of :math:`\beta_i=(\alpha|w_{0i}|)^Lh_L(u_i)`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,6 +36,12 @@ def h(s: ArrayLike, depth: int) -> np.ndarray:
     ------
     ValueError
         For :math:`L\ge3` and :math:`|s|\ge1`.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> print(f"{regimes.h(0.5, 4):.4f}")  # (1 - s)^-2 - (1 + s)^-2
+    3.5556
     """
     depth = _depth(depth)
     s = _check.finite_array("s", s)
@@ -46,7 +54,14 @@ def h(s: ArrayLike, depth: int) -> np.ndarray:
 
 
 def h_inverse(z: ArrayLike, depth: int) -> np.ndarray:
-    r"""Return the s with :math:`h_L(s)=z`, for any real z (it rounds to ±1 for very large z)."""
+    r"""Return the s with :math:`h_L(s)=z`, for any real z (it rounds to ±1 for very large z).
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> regimes.h_inverse(regimes.h([0.5, -0.9], 3), 3).round(4)
+    array([ 0.5, -0.9])
+    """
     depth = _depth(depth)
     z = _check.finite_array("z", z)
     return np.arcsinh(z / 2) if depth == 2 else np.tanh(_tilt(z, depth))
@@ -58,6 +73,12 @@ def q(z: ArrayLike, depth: int = 2) -> np.ndarray:
     :math:`q_2(z)=2-\sqrt{4+z^2}+z\,\mathrm{arcsinh}(z/2)`. For :math:`L\ge3`, with
     :math:`s=h_L^{-1}(z)` and :math:`k=2/(L-2)`,
     :math:`q_L(z)=zs-\frac1k\big((1-s)^{-k}+(1+s)^{-k}-2\big)` (Smith 2022, Theorems 1 and 3).
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> print(f"{regimes.q(0.01):.7f} {regimes.q(100.0):.1f}")  # z²/4, and z log z - z + 2
+    0.0000250 362.5
     """
     depth = _depth(depth)
     z = _check.finite_array("z", z)
@@ -93,6 +114,12 @@ def penalty(
     ValueError
         For a scale or profile that is not allowed, or so extreme that float64 cannot hold
         :math:`\beta_i/(\alpha|w_{0i}|)^L`.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> print(f"{regimes.penalty([0.6, 0.8], 10.0):.6f}")  # near the squared norm / (4 α²)
+    0.002500
     """
     beta = np.atleast_1d(_check.finite_array("beta", beta))
     alpha, depth, profile = _initialization(alpha, depth, profile, beta.shape)
@@ -110,6 +137,12 @@ def distance_penalty(beta: ArrayLike, alpha: float) -> float:
     root of :math:`u^4-6u^3+(12-2z^2)u^2-(8+10z^2)u+z^2+z^4` (Smith 2022, 1.7, with the factor
     :math:`\alpha^2`). As :math:`r=q_4`, it is the :math:`Q_{\sqrt\alpha}` of depth 4, and is
     computed as that: the root itself would lose its digits to cancellation.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> print(f"{regimes.distance_penalty([0.6], 0.001):.3f}")  # nearly 0.6 - 2·0.001·√0.6
+    0.598
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     return penalty(beta, np.sqrt(alpha), 4)
@@ -146,7 +179,8 @@ def flow_limit(
 
     Examples
     --------
-    >>> flow_limit([[1.0, 2.0]], [2.0], alpha=0.5).round(3)  # least norms: (0.4, 0.8), (0, 1)
+    >>> from overparam import regimes
+    >>> regimes.flow_limit([[1.0, 2.0]], [2.0], alpha=0.5).round(3)  # between (0.4, 0.8), (0, 1)
     array([0.342, 0.829])
     """
     X, y = _data(X, y)
@@ -168,18 +202,33 @@ def flow_limit(
     return beta
 
 
-def weight_flow(X, y, alpha, t, depth=2, profile=None, **options):
+def weight_flow(
+    X: ArrayLike,
+    y: ArrayLike,
+    alpha: float,
+    t: ArrayLike,
+    depth: int = 2,
+    profile: ArrayLike | None = None,
+    **options: object,
+) -> flow.Trajectory:
     r"""Gradient flow of the weights themselves; its states are ``[w_plus, w_minus]``.
 
     :math:`\dot w_\pm=\mp2L\,X^\top(X\beta-y)\,w_\pm^{L-1}`, the loss being without ½. Here zeros
     in `profile` are allowed. `t` and options as for `flow.gradient_flow`.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> path = regimes.weight_flow([[1.0, 2.0]], [2.0], 0.5, [0.02, 0.05])
+    >>> [regimes.predictor(weights).round(3).tolist() for weights in path]
+    [[0.133, 0.275], [0.253, 0.568]]
     """
     X, y = _data(X, y)
     alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:], zeros=True)
     start = alpha * profile
 
     def gradient(weights):
-        pull = 2 * depth * (X.T @ (X @ _predictor(weights, depth) - y))
+        pull = 2 * depth * (X.T @ (X @ (weights[0] ** depth - weights[1] ** depth) - y))
         return [pull * weights[0] ** (depth - 1), -pull * weights[1] ** (depth - 1)]
 
     return flow.gradient_flow(gradient, [start, start], t, **options)
@@ -190,19 +239,15 @@ def predictor(weights: Sequence[ArrayLike], depth: int = 2) -> np.ndarray:
 
     Examples
     --------
-    >>> predictor([[2.0, 1.0], [1.0, 1.0]])
+    >>> from overparam import regimes
+    >>> regimes.predictor([[2.0, 1.0], [1.0, 1.0]])
     array([3., 0.])
     """
+    weights = _check.finite_array("weights", weights)
     if len(weights) != 2:
         raise ValueError(f"weights must be [w_plus, w_minus], got {len(weights)} arrays")
-    plus, minus = (np.asarray(w, dtype=float) for w in weights)
-    if plus.shape != minus.shape:
-        raise ValueError(f"weights must be of one shape, got {plus.shape} and {minus.shape}")
-    return _predictor((plus, minus), _depth(depth))
-
-
-def _predictor(weights, depth):
-    return weights[0] ** depth - weights[1] ** depth
+    plus, minus = weights
+    return plus ** _depth(depth) - minus**depth
 
 
 def minimum_l1(X: ArrayLike, y: ArrayLike) -> np.ndarray:
@@ -212,7 +257,8 @@ def minimum_l1(X: ArrayLike, y: ArrayLike) -> np.ndarray:
 
     Examples
     --------
-    >>> minimum_l1([[1.0, 2.0]], [2.0])
+    >>> from overparam import regimes
+    >>> regimes.minimum_l1([[1.0, 2.0]], [2.0])
     array([0., 1.])
     """
     # The solver's tolerances are absolute: orthonormal rows, and a target of size one.
@@ -229,7 +275,14 @@ def minimum_l1(X: ArrayLike, y: ArrayLike) -> np.ndarray:
 
 
 def minimum_l2(X: ArrayLike, y: ArrayLike) -> np.ndarray:
-    r"""Return the solution of :math:`X\beta=y` with the least Euclidean norm."""
+    r"""Return the solution of :math:`X\beta=y` with the least Euclidean norm.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> regimes.minimum_l2([[1.0, 2.0]], [2.0]).round(4)
+    array([0.4, 0.8])
+    """
     basis, target = _rows(*_data(X, y))
     return basis @ target
 
@@ -241,6 +294,12 @@ def log_rich_threshold(epsilon: float, norm: float, size: int) -> float:
     :math:`0<\epsilon<d`, `norm` b the least :math:`\ell_1` norm of an interpolant and `size` d
     (Smith 2022, Theorem 2). The logarithm, because the scale itself is often too small for
     float64.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> print(f"{regimes.log_rich_threshold(0.1, 1.0, 40):.1f}")  # -d/(ε b)
+    -400.0
     """
     epsilon, norm = _positive(epsilon=epsilon, norm=norm)
     size = _check.count("size", size)
@@ -255,6 +314,12 @@ def kernel_threshold(epsilon: float, norm: float) -> float:
 
     :math:`\sqrt{2(1+\epsilon)(1+2/\epsilon)\,b}`, `norm` b being the least Euclidean norm of an
     interpolant (Smith 2022, Theorem 2).
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> print(f"{regimes.kernel_threshold(2.0, 3.0):.1f}")
+    6.0
     """
     epsilon, norm = _positive(epsilon=epsilon, norm=norm)
     return float(np.sqrt(2 * (1 + epsilon) * (1 + 2 / epsilon) * norm))
@@ -367,12 +432,7 @@ def _scales(alpha, depth, profile):
 
 
 def _depth(depth):
-    if isinstance(depth, (int, np.integer)) and not isinstance(depth, bool) and depth == 1:
-        raise ValueError(
-            "depth must be at least 2, got 1: there the model is linear, and its flow from "
-            "w_plus = w_minus tends to minimum_l2"
-        )
-    return _check.count("depth", depth, 2)
+    return _check.count("depth", depth, 2)  # at depth 1 the model is linear: `minimum_l2`
 
 
 def _initialization(alpha, depth, profile, size, zeros=False):

@@ -10,36 +10,50 @@ factor, k the number of factors that share an index, σ the norm of a component.
 enters once: networks that use the same weights at several places are outside.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from string import ascii_lowercase
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import hyp2f1
 
 from overparam import _check, flow, losses
 
+Factors = Sequence[ArrayLike]
+
 # --- Einsum strings for the usual factorizations --------------------------------------------
 
 
-def cp(order):
+def cp(order: int) -> str:
     r"""Return the string of :math:`\sum_r w_r^1\otimes\cdots\otimes w_r^p`: "az,bz,cz->abc".
 
     Factor n has shape (d_n, R) and the columns :math:`w_r^n`; the shared index is "z".
 
     Examples
     --------
-    >>> cp(3)
+    >>> from overparam import tensors
+    >>> tensors.cp(3)
     'az,bz,cz->abc'
     """
     axes = _axes(order)
     return ",".join(axis + "z" for axis in axes) + "->" + axes
 
 
-def train(order):
+def train(order: int) -> str:
     """Return the string of a tensor train: "az,zby,yc->abc" for order 3.
 
     Core k has shape (r_{k-1}, d_k, r_k), without the first or last axis at the two ends; the
     bonds are named z, y, x, … from the left (Oseledets 2011).
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.train(4)
+    'az,zby,ycx,xd->abcd'
     """
     axes = _axes(order)
     bonds = [""] + list(ascii_lowercase[: -order - 1 : -1][: order - 1]) + [""]
@@ -47,12 +61,18 @@ def train(order):
     return ",".join(cores) + "->" + axes
 
 
-def tree():
+def tree() -> str:
     """Return the string of a tree on four axes, "az,bz,zv,cx,dx,xv->abcd".
 
     The network that Cohen 2019, "Beyond Linear Neural Networks", draws as convolutional: a matrix
     at each leaf; the channels of neighbours are multiplied entry by entry and mixed by the next
     matrix. So z and x are shared by three factors each, v by two.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.tree()
+    'az,bz,zv,cx,dx,xv->abcd'
     """
     return "az,bz,zv,cx,dx,xv->abcd"
 
@@ -60,23 +80,34 @@ def tree():
 # --- The tensor and the gradients -----------------------------------------------------------
 
 
-def contract(subscripts, factors):
+def contract(subscripts: str, factors: Factors) -> NDArray:
     """Return the tensor that the factors make.
 
     Examples
     --------
-    >>> contract("az,bz->ab", [[[1.0], [2.0]], [[3.0], [4.0]]]).tolist()
+    >>> from overparam import tensors
+    >>> tensors.contract("az,bz->ab", [[[1.0], [2.0]], [[3.0], [4.0]]]).tolist()
     [[3.0, 4.0], [6.0, 8.0]]
     """
     factors = checked(subscripts, factors)
     return _einsum(subscripts, *factors)
 
 
-def gradients(subscripts, factors, gradient):
+def gradients(
+    subscripts: str, factors: Factors, gradient: Callable[[NDArray], NDArray]
+) -> list[NDArray]:
     r"""Return the gradients of :math:`f(T)` by each factor.
 
     T is linear in each factor, so that the gradient by one is :math:`\nabla f(T)` contracted
     with all others. `gradient` is :math:`\nabla f`, for instance ``loss.gradient``.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> import numpy as np
+    >>> weights = [np.array([[2.0]]), np.array([[3.0]])]
+    >>> tensors.gradients("ab,bc->ac", weights, lambda T: T - 5)  # of (uv - 5)²/2: (v, u)
+    [array([[3.]]), array([[2.]])]
     """
     inputs, output = _split(subscripts)
     G = gradient(_einsum(subscripts, *factors))
@@ -91,13 +122,24 @@ def gradients(subscripts, factors, gradient):
     ]
 
 
-def factor_flow(subscripts, factors, loss, t, **options):
+def factor_flow(
+    subscripts: str, factors: Factors, loss: losses.Loss, t: ArrayLike, **options: object
+) -> flow.Trajectory:
     """Gradient flow of loss(T) on the factors; options as for `flow.gradient_flow`.
 
     Raises
     ------
     ValueError
         For factors that do not fit `subscripts`, or a loss of tensors of another shape.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> from overparam import losses
+    >>> start, loss = [[[1.0]], [[1.0]], [[1.0]]], losses.squared_distance([[[8.0]]])
+    >>> path = tensors.factor_flow(tensors.cp(3), start, loss, 5.0)
+    >>> print(*(f"{w[0, 0]:.4f}" for w in path.final))
+    2.0000 2.0000 2.0000
     """
     factors = checked(subscripts, factors)
     return flow.gradient_flow(
@@ -105,7 +147,7 @@ def factor_flow(subscripts, factors, loss, t, **options):
     )
 
 
-def checked(subscripts, factors):
+def checked(subscripts: str, factors: Factors) -> list[NDArray]:
     """Return the factors as finite float64 arrays that fit the einsum string.
 
     Raises
@@ -113,18 +155,19 @@ def checked(subscripts, factors):
     ValueError
         For a string that is no factorization (see `shared_indices`), another number of factors,
         or shapes that disagree about the length of an index.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.checked("a,a->a", [[1, 2], [3, 4]])
+    [array([1., 2.]), array([3., 4.])]
     """
     inputs, _ = _split(subscripts)
     if not isinstance(factors, (list, tuple)) or len(factors) != len(inputs):
-        got = len(factors) if isinstance(factors, (list, tuple)) else type(factors).__name__
-        raise ValueError(f"factors must be a list of {len(inputs)} for {subscripts!r}, got {got}")
+        raise ValueError(f"factors must be a list of {len(inputs)} arrays for {subscripts!r}")
     arrays, length = [], {}
     for n, (letters, factor) in enumerate(zip(inputs, factors, strict=True)):
-        array = _check.finite_array(f"factors[{n}]", factor)
-        if array.ndim != len(letters):
-            raise ValueError(
-                f"factors[{n}] must have {len(letters)} axes, {letters!r}; got shape {array.shape}"
-            )
+        array = _check.finite_array(f"factors[{n}]", factor, ndim=len(letters))
         for letter, size in zip(letters, array.shape, strict=True):
             if length.setdefault(letter, size) != size:
                 raise ValueError(
@@ -138,7 +181,7 @@ def checked(subscripts, factors):
 # --- What the flow conserves ----------------------------------------------------------------
 
 
-def shared_indices(subscripts):
+def shared_indices(subscripts: str) -> dict[str, list[int]]:
     """Return {letter: numbers of the factors that have it} for each letter of several factors.
 
     Raises
@@ -146,22 +189,35 @@ def shared_indices(subscripts):
     ValueError
         If `subscripts` is no factorization: no arrow, a letter twice in one factor or in the
         output, an axis that no factor has, or a letter of one factor that is summed over.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.shared_indices("az,zby,yc->abc")
+    {'y': [1, 2], 'z': [0, 1]}
     """
     inputs, _ = _split(subscripts)
-    letters = sorted(set("".join(inputs)))
-    owners = {e: [n for n, axes in enumerate(inputs) if e in axes] for e in letters}
-    return {e: where for e, where in owners.items() if len(where) > 1}
+    owners = {e: [n for n, axes in enumerate(inputs) if e in axes] for e in "".join(inputs)}
+    return {e: where for e, where in sorted(owners.items()) if len(where) > 1}
 
 
-def slice_norms(subscripts, factors, index):
-    r"""Return :math:`\|A_i[e=r]\|`, shape (k, length of e), for the k factors that share e."""
+def slice_norms(subscripts: str, factors: Factors, index: str) -> NDArray:
+    r"""Return :math:`\|A_i[e=r]\|`, shape (k, length of e), for the k factors that share e.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.slice_norms("ab,bc->ac", [[[3.0], [4.0]], [[2.0]]], "b")
+    array([[5.],
+           [2.]])
+    """
     factors, (inputs, _) = checked(subscripts, factors), _split(subscripts)
     return np.array(
         [np.sqrt(np.diag(_gram(inputs[n], factors[n], index))) for n in _owners(subscripts, index)]
     )
 
 
-def imbalance(subscripts, factors):
+def imbalance(subscripts: str, factors: Factors) -> dict[str, NDArray]:
     r"""Return what gradient flow conserves, by shared index e.
 
     Indices that are shared by the same factors, and all summed over or all kept, count as one:
@@ -183,8 +239,9 @@ def imbalance(subscripts, factors):
 
     Examples
     --------
+    >>> from overparam import tensors
     >>> row, column = [[1.0, 2.0]], [[3.0], [0.0]]
-    >>> imbalance("ab,bc->ac", [row, column])["b"].tolist()
+    >>> tensors.imbalance("ab,bc->ac", [row, column])["b"].tolist()
     [[-8.0, 2.0], [2.0, 4.0]]
     """
     factors = checked(subscripts, factors)
@@ -204,7 +261,7 @@ def imbalance(subscripts, factors):
     return result
 
 
-def independent_laws(subscripts, factors):
+def independent_laws(subscripts: str, factors: Factors) -> int:
     """Return the rank of the derivative of all entries of `imbalance` by the factors.
 
     The number of laws that are independent to first order at these factors. Random factors have
@@ -212,7 +269,9 @@ def independent_laws(subscripts, factors):
 
     Examples
     --------
-    >>> independent_laws("ab,bc->ac", [np.ones((1, 1)), np.ones((1, 1))])
+    >>> import numpy as np
+    >>> from overparam import tensors
+    >>> tensors.independent_laws("ab,bc->ac", [np.ones((1, 1)), np.ones((1, 1))])
     1
     """
     factors = checked(subscripts, factors)
@@ -232,28 +291,43 @@ def independent_laws(subscripts, factors):
     return int(np.linalg.matrix_rank(np.array(columns)))
 
 
-def drift(subscripts, trajectory):
-    """Return how far each array of `imbalance` has moved at most, by the letters of its index."""
-    first = imbalance(subscripts, trajectory[0])
-    worst = dict.fromkeys(first, 0.0)
-    for factors in trajectory:
-        for index, now in imbalance(subscripts, factors).items():
-            worst[index] = max(worst[index], float(np.abs(now - first[index]).max()))
-    return worst
+def drift(subscripts: str, trajectory: flow.Trajectory) -> dict[str, float]:
+    """Return how far each array of `imbalance` has moved at most, by the letters of its index.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> from overparam import losses
+    >>> start, loss = [[[1.0]], [[2.0]]], losses.squared_distance([[9.0]])
+    >>> path = tensors.factor_flow("ab,bc->ac", start, loss, 1.0)
+    >>> tensors.drift("ab,bc->ac", path)["b"] < 1e-6
+    True
+    """
+    laws = [imbalance(subscripts, factors) for factors in trajectory]
+    first = laws[0]
+    return {e: max(float(np.abs(now[e] - first[e]).max()) for now in laws) for e in first}
 
 
 # --- Components -----------------------------------------------------------------------------
 
 
-def component_norms(subscripts, factors, index="z"):
+def component_norms(subscripts: str, factors: Factors, index: str = "z") -> NDArray:
     r"""Return :math:`\sigma_r=\prod_i\|A_i[e=r]\|` over the factors that share the index e.
 
     For CP, :math:`\|w_r^1\otimes\cdots\otimes w_r^p\|`.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.component_norms(tensors.cp(3), [[[2.0]], [[3.0], [4.0]], [[1.0]]])
+    array([10.])
     """
     return slice_norms(subscripts, factors, index).prod(axis=0)
 
 
-def component_velocity(subscripts, factors, G, index="z"):
+def component_velocity(
+    subscripts: str, factors: Factors, G: ArrayLike, index: str = "z"
+) -> NDArray:
     r"""Return :math:`\dot\sigma_r=\sigma_r^2\sum_i\|A_i[e=r]\|^{-2}\,\langle-G,\hat C_r\rangle`.
 
     The motion of the component norms under gradient flow, G being :math:`\nabla f(T)` and
@@ -265,6 +339,12 @@ def component_velocity(subscripts, factors, G, index="z"):
     ------
     ValueError
         For a component of norm zero, whose norm has no derivative.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> tensors.component_velocity(tensors.cp(3), [[[2.0]]] * 3, [[[-1.0]]])  # 3·8^(4/3)
+    array([48.])
     """
     factors, (inputs, output) = checked(subscripts, factors), _split(subscripts)
     G = _check.finite_array("G", G)
@@ -279,7 +359,7 @@ def component_velocity(subscripts, factors, G, index="z"):
     return -sigma * np.sum(norms**-2.0, axis=0) * along
 
 
-def waiting_time(size, start, target, order):
+def waiting_time(size: ArrayLike, start: ArrayLike, target: float, order: int) -> NDArray:
     r"""Return the time at which one balanced component has grown from `start` to `size`.
 
     The closed form of :math:`\dot\sigma=p\,\sigma^{2-2/p}(\lambda-\sigma)`, the flow of
@@ -288,7 +368,8 @@ def waiting_time(size, start, target, order):
 
     Examples
     --------
-    >>> round(float(waiting_time(0.5, 0.1, 1.0, 2)), 3)  # log(9)/2
+    >>> from overparam import tensors
+    >>> round(float(tensors.waiting_time(0.5, 0.1, 1.0, 2)), 3)  # log(9)/2
     1.099
     """
     size, start = _check.finite_array("size", size), _check.finite_array("start", start)
@@ -310,26 +391,42 @@ def waiting_time(size, start, target, order):
 # --- Starts ---------------------------------------------------------------------------------
 
 
-def gaussian(subscripts, lengths, scale, rng):
+def gaussian(
+    subscripts: str, lengths: Mapping[str, int], scale: float, rng: np.random.Generator
+) -> list[NDArray]:
     """Return factors with independent normal entries of standard deviation `scale`.
 
     `lengths` maps each letter of `subscripts` to the length of that index.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> import numpy as np
+    >>> sizes = {"a": 2, "b": 3, "c": 4, "z": 5}
+    >>> [w.shape for w in tensors.gaussian(tensors.cp(3), sizes, 1.0, np.random.default_rng(0))]
+    [(2, 5), (3, 5), (4, 5)]
     """
     inputs, _ = _split(subscripts)
-    missing = set("".join(inputs)) - set(lengths)
-    if missing:
-        raise ValueError(f"lengths leaves out the index {min(missing)!r} of {subscripts!r}")
-    sizes = {e: _check.count(f"lengths[{e!r}]", lengths[e]) for e in sorted(set("".join(inputs)))}
+    # a letter that lengths leaves out is None, which is no count
+    sizes = {e: _check.count(f"lengths[{e!r}]", lengths.get(e)) for e in "".join(inputs)}
     scale = _check.number("scale", scale, 0, strict=True)
     _check.generator("rng", rng)
     return [scale * rng.standard_normal([sizes[e] for e in letters]) for letters in inputs]
 
 
-def balanced_cp(shape, norms, rng):
+def balanced_cp(shape: Sequence[int], norms: ArrayLike, rng: np.random.Generator) -> list[NDArray]:
     r"""Return CP factors of components with the given norms, balanced, in random directions.
 
     Column r of factor n has norm :math:`\sigma_r^{1/p}`; `norms` holds the R numbers
     :math:`\sigma_r\ge0`.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> import numpy as np
+    >>> w = tensors.balanced_cp((2, 3, 4), [8.0, 1.0], np.random.default_rng(0))
+    >>> tensors.component_norms(tensors.cp(3), w).round(4), np.linalg.norm(w[0], axis=0).round(4)
+    (array([8., 1.]), array([2., 1.]))
     """
     shape = [_check.count(f"shape[{n}]", d) for n, d in enumerate(shape)]
     if len(shape) < 2:
@@ -345,7 +442,7 @@ def balanced_cp(shape, norms, rng):
 # --- Completion -----------------------------------------------------------------------------
 
 
-def completion(data, observed):
+def completion(data: ArrayLike, observed: ArrayLike) -> losses.Loss:
     """Tensor completion: the mean of (T - data)² over the observed entries, without ½.
 
     Like `losses.completion`, for tensors of any order. Entries of `data` that are not observed
@@ -361,6 +458,14 @@ def completion(data, observed):
     ValueError
         For a mask of another shape or type, a mask without a True, or an observed entry that is
         not finite.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> import numpy as np
+    >>> loss = tensors.completion([[[1.0, np.nan]]], [[[True, False]]])
+    >>> print(loss.value([[[3.0, 7.0]]]), loss.gradient([[[3.0, 7.0]]]))
+    4.0 [[[4. 0.]]]
     """
     data, observed = np.asarray(data, dtype=float), np.asarray(observed)
     if observed.dtype != bool or observed.shape != data.shape:
@@ -370,28 +475,32 @@ def completion(data, observed):
         )
     if not observed.any():
         raise ValueError("observed is False everywhere: there is no entry to learn from")
-    if not np.all(np.isfinite(data[observed])):
-        raise ValueError("data has observed entries that are NaN or infinite; mark them unobserved")
-    n_observed = int(observed.sum())
-    known = np.where(observed, data, 0.0)
-    weight = observed / n_observed
+    places = np.flatnonzero(observed)
+    flat = losses.completion(0 * places, places, data[observed], (1, data.size))
 
-    def residual(T):
-        if np.shape(T) != known.shape:
-            raise ValueError(f"T must have shape {known.shape}, got {np.shape(T)}")
-        return T - known
+    def row(T):
+        if np.shape(T) != data.shape:
+            raise ValueError(f"T must have shape {data.shape}, got {np.shape(T)}")
+        return np.reshape(T, (1, -1))
 
-    return losses.Loss(
-        value=lambda T: np.sum(weight * residual(T) ** 2),
-        gradient=lambda T: 2 * weight * residual(T),
-        pl_constant=4 / n_observed,
-        strong_convexity=2 / n_observed if observed.all() else 0.0,
-        smoothness=2 / n_observed,
-        minimum=0.0,
+    return replace(
+        flat,
+        value=lambda T: flat.value(row(T)),
+        gradient=lambda T: flat.gradient(row(T)).reshape(data.shape),
+        _recipe=None,
     )
 
 
-def complete(subscripts, factors, data, observed, limit, *, goal=1e-6, times=None, **options):
+def complete(
+    subscripts: str,
+    factors: Factors,
+    data: ArrayLike,
+    observed: ArrayLike,
+    limit: float,
+    *,
+    goal: float = 1e-6,
+    **options: object,
+) -> flow.Trajectory:
     """Complete a tensor by gradient flow on its factors, until the training loss is `goal`.
 
     Parameters
@@ -405,8 +514,6 @@ def complete(subscripts, factors, data, observed, limit, *, goal=1e-6, times=Non
         The latest time.
     goal : float
         The training loss at which to stop.
-    times : increasing array of floats, optional
-        Times below `limit` at which to keep the factors; by default the integrator's own.
     **options
         As for `flow.gradient_flow`.
 
@@ -420,29 +527,41 @@ def complete(subscripts, factors, data, observed, limit, *, goal=1e-6, times=Non
     ------
     ValueError
         As `completion` and `factor_flow`, or for a goal or limit that is not positive.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> path = tensors.complete("ab,bc->ac", [[[1.0]], [[1.0]]], [[4.0]], [[True]], 10.0)
+    >>> path.reason, tensors.contract("ab,bc->ac", path.final).round(2)
+    ('loss reached', array([[4.]]))
     """
     loss = completion(data, observed)
     goal = _check.number("goal", goal, 0, strict=True)
     limit = _check.number("limit", limit, 0, strict=True)
-    if times is not None:
-        times = _check.finite_array("times", times, ndim=1)
-        times = np.append(times[times < limit], limit)
 
     def excess(state):
         return loss.value(_einsum(subscripts, *state)) - goal
 
-    times = limit if times is None else times
-    return factor_flow(subscripts, factors, loss, times, stop=excess, **options)
+    return factor_flow(subscripts, factors, loss, limit, stop=excess, **options)
 
 
-def unfolding(T, axes):
-    """Return T as a matrix whose rows are indexed by the given axes, columns by the others."""
+def unfolding(T: ArrayLike, axes: int | Sequence[int]) -> NDArray:
+    """Return T as a matrix whose rows are indexed by the given axes, columns by the others.
+
+    Examples
+    --------
+    >>> from overparam import tensors
+    >>> import numpy as np
+    >>> tensors.unfolding(np.arange(8.0).reshape(2, 2, 2), 1)
+    array([[0., 1., 4., 5.],
+           [2., 3., 6., 7.]])
+    """
     T = _check.finite_array("T", T)
     axes = [_check.count("axes", axis, 0) for axis in np.atleast_1d(axes).tolist()]
-    others = [n for n in range(T.ndim) if n not in axes]
-    if len(set(axes)) < len(axes) or max(axes) >= T.ndim or not others:
+    if len(set(axes)) < len(axes) or max(axes) >= T.ndim or len(axes) == T.ndim:
         raise ValueError(f"axes must be some, not all, of 0 to {T.ndim - 1}, got {axes}")
-    return T.transpose(axes + others).reshape(np.prod([T.shape[n] for n in axes]), -1)
+    front = np.moveaxis(T, axes, range(len(axes)))
+    return front.reshape(np.prod(front.shape[: len(axes)]), -1)
 
 
 # --- Einsum ---------------------------------------------------------------------------------
