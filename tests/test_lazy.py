@@ -328,7 +328,7 @@ def test_finite_time_bounds_hold(seed, log_alpha, condition):
 
 
 @given(SEEDS, st.floats(1, 4), st.floats(1.001, 50))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_exponential_bound_and_uniform_bounds_hold_above_the_threshold(seed, condition, factor):
     rng = np.random.default_rng(seed)
     model, target, w0 = random_quadratic(rng), rng.standard_normal(2), np.zeros(4)
@@ -534,12 +534,13 @@ def test_rich_students_generalize_and_lazy_ones_do_not(seed):
 
 
 def test_stored_table_is_what_its_command_makes():
-    """One of the scales again, and the linearized student."""
+    """The linearized students again; a whole table takes a minute."""
     table = np.loadtxt(lazy.STORED, delimiter=",", skiprows=1)
     assert table.shape == (3 * (len(SCALES) + 1), 5)
-    rows = students_table(1, scales=[3.0])
-    stored = table[(table[:, 0] == 1) & np.isin(table[:, 1], [3.0, np.inf])]
-    assert np.allclose(rows, stored, rtol=1e-3)
+    (row,) = students_table(1, scales=[])
+    late, limit = table[(table[:, 0] == 1) & (table[:, 1] >= 10)]
+    assert np.allclose(row, limit, rtol=1e-3)
+    assert late[3] == pytest.approx(row[3], rel=0.05)  # the laziest student is close to it
     for seed in range(3):
         test_error = table[table[:, 0] == seed][:, 3]
         assert test_error[0] < test_error[-1] / 20
