@@ -34,7 +34,7 @@ STUDENTS = 200
 WORKERS = 2
 KILLED_AFTER = 70  # grades
 BROKEN = """missing, malformed, renamed, symlink, huge, repeated, deleted checks, edited checks,
-wrong kernel, loop, os exit, kill runner, sys exit, memory, output, forks, staying, disk,
+wrong kernel, loop, os exit, kill, sys exit, memory, output, forks, staying, disk,
 traceback, numpy, course, forged, reading, writing, network"""
 
 
@@ -155,7 +155,8 @@ def fits(found, student, entry):
 def write_page(made, expected, found):
     """Write grading.md: the load, and what became of the broken submissions."""
     lines = ["# Grading a class: measured by `python benchmarks/run.py grading`", ""]
-    lines += [f"Python {platform.python_version()}, {os.cpu_count()} cores, {sandbox.choose()}", ""]
+    where = f"{os.cpu_count()} cores, {sandbox.choose().words}"
+    lines += [f"Python {platform.python_version()}, {where}", ""]
     lines += ["| what | measured | wanted | how |", "|---|---|---|---|"]
     lines += [f"| {name} | {value:.3g} | {wanted} | {note} |" for name, value, wanted, note in made]
     counts = Counter(entry.status for entry in expected.values())

@@ -113,13 +113,11 @@ def _plain(answer):
         return {"kind": "none"}
     if isinstance(answer, str):
         return {"kind": "expression", "text": answer[: LONGEST + 1]}
-    if isinstance(answer, (bool, np.bool_, bytes, dict, set)):
-        return _other(answer)
     if isinstance(answer, (list, tuple)):
         answer = _nested(answer)
+    if isinstance(answer, (bool, np.bool_, bytes, dict, set, complex)):
+        return _other(answer)
     if not isinstance(answer, np.ndarray):
-        if isinstance(answer, complex):
-            return _other(answer)
         try:  # numbers of every make, sympy's and numpy's among them
             return {"kind": "number", "value": _safe(float(answer))}
         except (TypeError, ValueError, OverflowError):
@@ -127,10 +125,9 @@ def _plain(answer):
             if hasattr(answer, "free_symbols") and not isinstance(answer, type):
                 return {"kind": "expression", "text": str(answer)[: LONGEST + 1]}
             return _other(answer)
-    if answer.size > MOST_NUMBERS:
-        return {"kind": "other", "type": f"array of {answer.size} numbers"}
-    if answer.dtype.kind not in "iufO" or answer.ndim > DEEPEST:
-        return {"kind": "other", "type": f"array of {answer.dtype.name}"[:40]}
+    if answer.size > MOST_NUMBERS or answer.dtype.kind not in "iufO" or answer.ndim > DEEPEST:
+        name = f"{answer.size} numbers" if answer.size > MOST_NUMBERS else answer.dtype.name
+        return {"kind": "other", "type": f"array of {name}"[:40]}
     values = answer.astype(float)
     if values.ndim == 0:
         return {"kind": "number", "value": _safe(float(values))}
@@ -170,19 +167,20 @@ def decode(kind, part, record):
         If the record holds no such answer; the message is for the student.
     """
     if not isinstance(record, dict):
-        raise AnswerError("your answer cannot be read")
-    found = record.get("kind")
-    if found == "error":
+        raise AnswerError(UNREADABLE)
+    if record.get("kind") == "error":
         raise AnswerError(f"your answer cannot be read ({_name(record)})")
     match kind:
         case Number():
             return _number(record)
         case Array(shape=shape):
+            if record.get("kind") != "array":
+                raise _refused(f"an array of shape {_shape_text(shape)}", record)
             return _array(record, shape)
         case Expression(names=names):
             return _formula(record, names)
         case Function():
-            return _results(record, kind.probes(part))
+            return _results(record, len(kind.probes(part)))
 
 
 def is_empty(record):
@@ -190,21 +188,28 @@ def is_empty(record):
     return isinstance(record, dict) and record.get("kind") == "none"
 
 
+def raised(record):
+    """Return the name of the first exception that a function raised; None if it raised none."""
+    results = record.get("results") if isinstance(record, dict) else None
+    found = [r for r in results if isinstance(r, dict)] if isinstance(results, list) else []
+    return next((_name(r) for r in found if r.get("kind") == "error"), None)
+
+
+UNREADABLE = "your answer cannot be read"
+
+
 def _float(value):
     """Return a JSON number as a float; NaN for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan
+    return float(value) if abs(value) < 1e308 else math.inf
 
 
 def _number(record):
     kind, shape = record.get("kind"), record.get("shape")
     if kind == "array" and shape in ([1], [1, 1]):
         values = record.get("values")
-        record = {"kind": "number", "value": values[0] if isinstance(values, list) else None}
+        record = {"value": values[0] if isinstance(values, list) else None}
     elif kind != "number":
         hint = ": a number is written without quotes and symbols" * (kind == "expression")
         hint += ": the decimal sign is a point, as in 3.14" * (shape == [2])
@@ -215,22 +220,18 @@ def _number(record):
     return value
 
 
-def _array(record, shape):
-    if record.get("kind") == "number" and shape == ():
-        return np.array(_number(record))
-    if record.get("kind") != "array":
-        raise _refused(f"an array of shape {_shape_text(shape)}", record)
+def _array(record, shape=None):
+    """Return an array of a shape; of any if None is asked for."""
     got, values = record.get("shape"), record.get("values")
     if not isinstance(got, list) or not isinstance(values, list) or len(got) > DEEPEST:
-        raise AnswerError("your answer cannot be read")
-    if len(values) > MOST_NUMBERS or not all(
-        isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MOST_NUMBERS for n in got
-    ):
-        raise AnswerError("your answer cannot be read")
-    if tuple(got) != shape or len(values) != math.prod(shape):
+        raise AnswerError(UNREADABLE)
+    sizes = [n if type(n) is int and 0 <= n <= MOST_NUMBERS else -1 for n in got]
+    if -1 in sizes or len(values) > MOST_NUMBERS or len(values) != math.prod(sizes):
+        raise AnswerError(UNREADABLE)
+    if shape not in (None, tuple(got)):
         asked = f"an array of shape {_shape_text(shape)} is asked for"
         raise AnswerError(f"{asked}, and yours has the shape {_shape_text(got)}")
-    array = np.array([_float(value) for value in values]).reshape(shape)
+    array = np.array([_float(value) for value in values]).reshape(got)
     if not np.all(np.isfinite(array)):
         raise AnswerError("your array has entries that are NaN or infinite")
     return array
@@ -249,20 +250,18 @@ def _formula(record, names):
         raise AnswerError(str(error)) from None
 
 
-def _results(record, probes):
+def _results(record, count):
     if record.get("kind") != "calls":
         hint = ": give the function itself, without calling it"
         raise _refused("a function", record, hint if record.get("kind") != "other" else "")
     results = record.get("results")
-    if not isinstance(results, list) or len(results) != len(probes):
-        raise AnswerError("your answer cannot be read")
-    return [_result(result) for result in results]
+    if not isinstance(results, list) or len(results) != count:
+        raise AnswerError(UNREADABLE)
+    return [_result(result if isinstance(result, dict) else {}) for result in results]
 
 
 def _result(record):
     """Return an array, or the words for what a function did instead of returning one."""
-    if not isinstance(record, dict):
-        return "returns something that cannot be read"
     match record.get("kind"):
         case "error":
             return f"raises {_name(record)}"
@@ -273,12 +272,9 @@ def _result(record):
             return np.array(value) if math.isfinite(value) else "returns no finite number"
         case "array":
             try:
-                shape = record.get("shape")
-                return _array(record, tuple(shape) if isinstance(shape, list) else None)
+                return _array(record)
             except AnswerError:
                 return "returns an array with entries that are not finite numbers"
-            except TypeError:
-                return "returns something that cannot be read"
     return f"returns {_described(record)}"
 
 
@@ -299,9 +295,8 @@ TYPES = {
 
 
 def _described(record):
-    name, kind = _name(record), record.get("kind")
-    known = KINDS.get(kind) if isinstance(kind, str) else None
-    return known or TYPES.get(name, f"of the type {name}")
+    name, kind = _name(record), str(record.get("kind"))
+    return KINDS.get(kind) or TYPES.get(name, f"of the type {name}")
 
 
 def _name(record):
@@ -309,11 +304,10 @@ def _name(record):
 
     Of exceptions only Python's own (and numpy's one) are named: a student's could say anything.
     """
-    name = record.get("type")
-    plain = isinstance(name, str) and len(name) <= 40 and name.replace(" ", "").isalnum()
-    known = plain and (hasattr(builtins, name) or name == "LinAlgError")
-    plain = plain and (record.get("kind") != "error" or known)
-    return name if plain and name.isascii() else "unknown"
+    name = str(record.get("type"))[:41]
+    plain = len(name) <= 40 and name.isascii() and name.replace(" ", "").isalnum()
+    known = hasattr(builtins, name) or name == "LinAlgError" or record.get("kind") != "error"
+    return name if plain and known else "unknown"
 
 
 def _shape_text(shape):

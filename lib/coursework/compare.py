@@ -1,6 +1,7 @@
 """Numbers beside the right ones, and words for how far they are off without giving them away.
 
-Every function returns None for a right answer, and a message otherwise.
+`number`, `formula` and `calls` return None for a right answer, and a message otherwise. `slips` are
+pairs (value, hint): what a typical mistake leads to, and what to ask who has made it.
 """
 
 import numpy as np
@@ -10,21 +11,18 @@ RATIOS = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 1 / 3, 4.0, 0.25, 8.0, 0.125)
 
 def close(got, right, tolerance):
     """Tell whether `got` differs from `right` by at most `tolerance` of the size of `right`."""
-    got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
-    if got.shape != right.shape or not np.all(np.isfinite(got)):
-        return False
-    return bool(np.abs(got - right).max() <= tolerance * np.abs(right).max() + 1e-300)
+    return np.shape(got) == np.shape(right) and _near(got, right, tolerance, 1.0)
 
 
-def close_at_each(got, right, tolerance, floor):
-    """Tell whether values at points agree with the right ones, each for its own size.
+def _near(got, right, tolerance, floor):
+    """Tell whether each entry agrees with the right one, up to the tolerance of its own size.
 
-    A curve that only runs near the right one fails where the right one is small; what is below
-    `floor` times the largest value is compared with that.
+    What is below `floor` times the largest value is compared with that.
     """
     got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
     size = np.maximum(np.abs(right), floor * np.abs(right).max())
-    return bool(np.all(np.abs(got - right) <= tolerance * size + 1e-300))
+    off = ~np.isfinite(got) | (np.abs(got - right) > tolerance * size + 1e-300)
+    return not off.any()
 
 
 def size_of_error(got, right):
@@ -37,10 +35,8 @@ def size_of_error(got, right):
         ratio = float(got / right)
         if ratio < 0:
             return "of the wrong sign"
-        if ratio > 10:
-            return "more than ten times too large"
-        if ratio < 0.1:
-            return "more than ten times too small"
+        if not 0.1 <= ratio <= 10:
+            return f"more than ten times too {'large' if ratio > 1 else 'small'}"
         return f"too {'large' if ratio > 1 else 'small'} by {percent(abs(ratio - 1))}"
     error = np.abs(got - right).max() / scale
     if error > 10:
@@ -51,113 +47,72 @@ def size_of_error(got, right):
 def percent(share):
     """Return a share in percent with one digit."""
     value = 100 * share
-    if value < 0.1:
-        return "less than 0.1 %"
-    return f"about {float(f'{value:.1g}'):g} %"
-
-
-def common_ratio(got, right, tolerance=1e-6):
-    """Return the simple number that `got` is a multiple of `right` by, or None."""
-    return next((r for r in RATIOS if close(got, r * np.asarray(right), tolerance)), None)
-
-
-def _recognised(got, right, tolerance, slips):
-    """Return words for an answer that a slip explains, or a simple ratio; None for others."""
-    for value, hint in slips:
-        if close(got, value, tolerance):
-            return f"{amount(got, right)}: {hint}"
-    ratio = common_ratio(got, right, tolerance)
-    return None if ratio is None else f"is {ratio:.2f} times the correct one"
-
-
-def number(got, right, what, tolerance=1e-3, slips=()):
-    """Compare one number (or an array of few).
-
-    Parameters
-    ----------
-    what : str
-        Words for the answer, such as "your rate".
-    slips : sequence of (value, hint)
-        Answers that a typical mistake leads to, and what to ask who has made it.
-    """
-    if close(got, right, tolerance):
-        return None
-    words = _recognised(got, right, tolerance, slips) or f"is {size_of_error(got, right)}"
-    return f"{what} {words}"
+    return f"about {float(f'{value:.1g}'):g} %" if value >= 0.1 else "less than 0.1 %"
 
 
 def amount(got, right):
-    """Return "is 2.00 times the correct one" for one number, the size of the error otherwise."""
-    got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
-    ratio = common_ratio(got, right, 1e-3)
+    """Return "is 2.00 times the correct one" for a simple ratio, else the size of the error."""
+    ratio = next((r for r in RATIOS if close(got, r * np.asarray(right), 1e-3)), None)
     if ratio is not None:
         return f"is {ratio:.2f} times the correct one"
     return f"is {size_of_error(got, right)}"
 
 
-def formula(function, points, right, what, tolerance=1e-6, slips=(), floor=1e-4):
-    """Compare a formula at points with the right values.
+def _hint(got, tolerance, slips):
+    return next((f": {hint}" for value, hint in slips if close(got, value, tolerance)), "")
 
-    Parameters
-    ----------
-    function : callable
-        From `expressions.parse`.
-    points : sequence of arrays
-        Values for each of its symbols.
-    right : array
-        The right values there.
-    slips : sequence of (values, hint)
-    floor : float
-        See `close_at_each`.
+
+def number(got, right, what, tolerance=1e-3, slips=()):
+    """Compare one number (or an array of few); `what` are words for it, such as "your rate"."""
+    if close(got, right, tolerance):
+        return None
+    return f"{what} {amount(got, right)}{_hint(got, tolerance, slips)}"
+
+
+def formula(function, points, right, what, tolerance=1e-6, slips=(), floor=1e-4):
+    """Compare a formula (from `expressions.parse`) at points, for each with its own size.
+
+    A curve that only runs near the right one fails where the right one is small: see `_near`.
     """
     got = function(*points)
-    undefined = ~np.isfinite(got)
-    if undefined.any():
-        at = ", ".join(f"{np.ravel(p)[undefined.argmax()]:.3g}" for p in points)
-        return f"{what} has no real, finite value at ({at})"
-    if close_at_each(got, right, tolerance, floor):
+    off = ~np.isfinite(got)
+    if off.any():
+        return f"{what} has no real, finite value at {_at(points, off.argmax())}"
+    if _near(got, right, tolerance, floor):
         return None
-    words = _recognised(got, right, tolerance, slips)
-    if words is not None:
-        return f"{what} {words}"
+    hint, words = _hint(got, tolerance, slips), amount(got, right)
+    if hint or "times the correct" in words:
+        return f"{what} {words}{hint}"
     worst = (np.abs(got - right) / (np.abs(right) + floor * np.abs(right).max())).argmax()
-    at = ", ".join(f"{np.ravel(p)[worst]:.3g}" for p in points)
-    return f"{what} is {size_of_error(np.ravel(got)[worst], np.ravel(right)[worst])} at ({at})"
+    size = size_of_error(np.ravel(got)[worst], np.ravel(right)[worst])
+    return f"{what} is {size} at {_at(points, worst)}"
 
 
-def calls(results, probes, right_of, tolerance=1e-4, slips=None):
-    """Compare what a function returned at its probes.
+def _at(points, index):
+    return f"({', '.join(f'{np.ravel(p)[index]:.3g}' for p in points)})"
 
-    Parameters
-    ----------
-    results : list of arrays, or of words for what happened instead
-    right_of : callable
-        Takes the arguments and returns what is right.
-    slips : callable, optional
-        Takes the arguments and returns pairs (value, hint). A hint is given if the slip explains
-        every result that is off.
+
+def calls(results, probes, right_of, tolerance=1e-4):
+    """Compare what a function returned at its probes: arrays, or words for what happened instead.
+
+    `right_of` takes what was returned and the arguments, and returns the right value and slips, or
+    a message. A hint is given if its slip explains every result that is off.
     """
-    faults, explained, what = [], None, "your function"
+    first, hints, what = None, None, "your function"
     for got, probe in zip(results, probes, strict=True):
-        right = np.asarray(right_of(*probe.arguments), dtype=float)
         if isinstance(got, str):
             return f"{what} {got} {probe.label}"
-        if got.shape != right.shape:
+        found = right_of(got, *probe.arguments)
+        if isinstance(found, str):
+            return f"what {what} returns {probe.label} {found}"
+        right, slips = found
+        if got.shape != np.shape(right):
             return (
                 f"{what} returns an array of shape {got.shape} {probe.label}, "
-                f"where the shape {right.shape} is asked for"
+                f"where the shape {np.shape(right)} is asked for"
             )
-        if close(got, right, tolerance):
-            continue
-        faults.append((got, probe, right))
-        if slips is not None:
-            hints = {
-                hint for value, hint in slips(*probe.arguments) if close(got, value, tolerance)
-            }
-            explained = hints if explained is None else explained & hints
-    if not faults:
-        return None
-    got, probe, right = faults[0]
-    if explained:
-        return f"what {what} returns {probe.label} {amount(got, right)}: {min(explained)}"
-    return f"what {what} returns {probe.label} {amount(got, right)}"
+        if not close(got, right, tolerance):
+            first = first or f"what {what} returns {probe.label} {amount(got, right)}"
+            fits = {hint for value, hint in slips if close(got, value, tolerance)}
+            hints = fits if hints is None else hints & fits
+    return f"{first}: {min(hints)}" if hints else first

@@ -53,8 +53,12 @@ class Part:
     data : callable
         Takes a random generator and returns a dict: what `task` puts into its namespace.
     compare : callable
-        Takes the task and the answer; for a formula a generator that draws the points to compare
-        at, for a function its probes. Returns None if the answer is right, else a message.
+        Returns the right answer and slips (see `coursework.compare`), or has looked by itself: a
+        message, or None for right. Takes the task and the answer, for a formula also a generator
+        that draws the points to compare at, which then come first in what it returns; for a
+        function what it returned at a probe, and the arguments there.
+    what, tolerance, floor
+        Words for the answer, such as "your rate", and for `coursework.compare`.
     """
 
     title: str
@@ -62,6 +66,24 @@ class Part:
     kind: answers.Number | answers.Array | answers.Expression | answers.Function
     data: Callable
     compare: Callable
+    tolerance: float
+    what: str = ""
+    floor: float = 1e-4
+
+    def message(self, own, answer, rng):
+        """Return None for a right answer, else what is off."""
+        from coursework import compare  # not in the sandbox
+
+        if isinstance(self.kind, answers.Function):
+            return compare.calls(answer, self.kind.probes(own), self.compare, self.tolerance)
+        is_formula = isinstance(self.kind, answers.Expression)
+        found = self.compare(own, answer, *[rng] * is_formula)
+        if found is None or isinstance(found, str):
+            return found
+        *given, slips = found
+        if is_formula:
+            return compare.formula(answer, *given, self.what, self.tolerance, slips, self.floor)
+        return compare.number(answer, *given, self.what, self.tolerance, slips)
 
 
 def rounded(value, digits=2):
@@ -69,18 +91,34 @@ def rounded(value, digits=2):
     return np.round(value, digits) + 0.0
 
 
-def normalise(student):
-    """Return a student's id in the form that the numbers are drawn by."""
+def between(rng, low, high, digits=2):
+    """Draw one number for a student."""
+    return float(rounded(rng.uniform(low, high), digits))
+
+
+def normalise(student: str) -> str:
+    """Return a student's id in the form that the numbers are drawn by.
+
+    >>> from coursework import normalise
+    >>> normalise(" Ada.Lovelace")
+    'ada.lovelace'
+    """
     return unicodedata.normalize("NFC", str(student)).strip().lower()
 
 
-def enrol(student):
+def enrol(student: str) -> None:
     """Say whose numbers the tasks of this session are.
 
     Parameters
     ----------
     student : str
         Your id in the course; anything else makes you the reader, whose numbers the book shows.
+
+    Examples
+    --------
+    >>> from coursework import enrol
+    >>> enrol("reader")
+    The numbers below are made for: reader
     """
     global _enrolled
     ok = isinstance(student, str) and student.strip() and not student.startswith(HIDDEN)
@@ -88,7 +126,7 @@ def enrol(student):
     print(f"The numbers below are made for: {_enrolled}")
 
 
-def task(assignment, part, student=None):
+def task(assignment: str, part: str, student: str | None = None) -> types.SimpleNamespace:
     """Return a part's data for a student.
 
     In a notebook this begins a part: names of Python's own functions that a cell above has
@@ -111,19 +149,21 @@ def task(assignment, part, student=None):
     ------
     ValueError
         If there is no such assignment or part.
+
+    Examples
+    --------
+    >>> from coursework import task
+    >>> part = task("warmup", "2", "ada")
+    >>> print(part.y, part.u0, part.v0)
+    2.32 1.05 0.57
     """
-    _restore_builtins(sys._getframe(1).f_globals)
+    names = sys._getframe(1).f_globals
+    for name in dir(builtins) if names.get("__name__", "__main__") == "__main__" else ():
+        if not name.startswith("_"):
+            names.pop(name, None)
     if "OVERPARAM_TASKS" in os.environ:  # the roster's word counts, not the notebook's
         return _given(assignment, part)[0]
     return _task(assignment, str(part), normalise(_enrolled if student is None else student))
-
-
-def _restore_builtins(names):
-    """Delete from a notebook's names those that hide one of Python's own."""
-    if names.get("__name__", "__main__") == "__main__":
-        for name in dir(builtins):
-            if not name.startswith("_"):
-                names.pop(name, None)
 
 
 def _given(assignment, part):
@@ -156,8 +196,13 @@ def _part(assignment, part):
     return definitions[part]
 
 
-def parts(assignment):
-    """Return the automatically graded parts of an assignment: part → (title, points)."""
+def parts(assignment: str) -> dict[str, tuple[str, float]]:
+    """Return the automatically graded parts of an assignment: part → (title, points).
+
+    >>> from coursework import parts
+    >>> parts("warmup")["2"]
+    ('The rate at late times', 3)
+    """
     return {name: (part.title, part.points) for name, part in _definitions(assignment).items()}
 
 
@@ -171,15 +216,19 @@ def asked(assignment, part, student):
     return own, [probe.arguments for probe in kind.probes(own)] if is_function else None
 
 
-def encode(part, answer):
-    """Return an answer to the task `part` as plain data (see `coursework.answers`)."""
-    if "OVERPARAM_TASKS" in os.environ:
-        return answers.encode(answer, _given(part.assignment, part.part)[1])
+def encode(part: types.SimpleNamespace, answer: object) -> dict:
+    """Return an answer to the task `part` as plain data (see `coursework.answers`).
+
+    >>> from coursework import encode, task
+    >>> encode(task("warmup", "2", "ada"), 2.5)
+    {'kind': 'number', 'value': 2.5}
+    """
     # Asked anew: the task is as it was made, whatever was done to its data since.
-    return answers.encode(answer, asked(part.assignment, part.part, part.student)[1])
+    graded, where = "OVERPARAM_TASKS" in os.environ, (part.assignment, part.part)
+    return answers.encode(answer, (_given(*where) if graded else asked(*where, part.student))[1])
 
 
-def judge(assignment, part, student, record, seed=""):
+def judge(assignment: str, part: str, student: str, record: object, seed: str = "") -> Verdict:
     """Judge the record of an answer.
 
     Never raises, runs nothing that the record says, and depends on nothing but its arguments.
@@ -195,6 +244,12 @@ def judge(assignment, part, student, record, seed=""):
     Returns
     -------
     Verdict
+
+    Examples
+    --------
+    >>> from coursework import judge
+    >>> judge("warmup", "2", "ada", {"kind": "number", "value": 2.5})
+    Verdict(fraction=0.0, message='not yet: your rate is too small by about 70 %.')
     """
     try:
         definition = _part(assignment, part)
@@ -203,15 +258,11 @@ def judge(assignment, part, student, record, seed=""):
         return Verdict(0.0, "there is no such part")
     if answers.is_empty(record):
         return Verdict(0.0, "no answer yet.")
+    rng = _generator("points", assignment, part, own.student, seed)
     try:
         # Whatever a strange answer leads to in the comparison is its own fault.
         with np.errstate(all="ignore"):
-            given = [own, answers.decode(definition.kind, own, record)]
-            if isinstance(definition.kind, answers.Expression):
-                given.append(_generator("points", assignment, part, own.student, seed))
-            if isinstance(definition.kind, answers.Function):
-                given.append(definition.kind.probes(own))
-            message = definition.compare(*given)
+            message = definition.message(own, answers.decode(definition.kind, own, record), rng)
     except answers.AnswerError as error:
         message = str(error)
     except Exception:
@@ -221,10 +272,23 @@ def judge(assignment, part, student, record, seed=""):
     return Verdict(0.0, f"not yet: {message}{'' if message[-1] in '?.' else '.'}")
 
 
-def check(part, answer):
+def check(part: types.SimpleNamespace, answer: object) -> None:
     """Check an answer: print what is off and by how much, or that it is right.
 
     While a class is graded nothing is judged here; the answer is displayed as data.
+
+    Parameters
+    ----------
+    part : types.SimpleNamespace
+        What `task` has returned.
+    answer : number, array, formula or function
+        As the notebook asks for it; None is no answer yet.
+
+    Examples
+    --------
+    >>> from coursework import check, task
+    >>> check(task("warmup", "2", "ada"), 2.5)
+    Part 2: not yet: your rate is too small by about 70 %.
     """
     try:
         where = (part.assignment, part.part, part.student)

@@ -1,11 +1,12 @@
 """Formulas that come as text, read without evaluating any of it as Python.
 
-The text is parsed into Python's syntax tree, and a tree of known operations on floating-point
-numbers is made of it. Nothing else is possible: no attributes, no names but the given ones, no
+The text is parsed into Python's syntax tree, which is worked out with known operations on
+floating-point numbers. Nothing else is possible: no attributes, no names but the given ones, no
 whole numbers of unlimited size.
 """
 
 import ast
+import functools
 import re
 import warnings
 
@@ -14,7 +15,7 @@ from scipy.special import erf
 
 from coursework.answers import LONGEST
 
-MOST_DECIMALS = 12  # numbers that are no small fractions; a fitted curve has more
+MOST_DIGITS = 90  # of all numbers together, without zeros at the ends; a fitted curve has more
 DEEPEST = 120  # operations inside one another
 
 CIRCULAR = ("sin", "cos", "tan", "sinh", "cosh", "tanh")
@@ -22,39 +23,38 @@ PLAIN = (*CIRCULAR, "exp", "log", "sqrt", "cbrt", "sign", "abs")
 FUNCTIONS = {name: getattr(np, name) for name in PLAIN}
 FUNCTIONS |= {f"a{name}": getattr(np, f"arc{name}") for name in CIRCULAR}
 FUNCTIONS |= {"ln": np.log, "Abs": np.abs, "erf": erf, "atan2": np.arctan2}
-FUNCTIONS["sech"] = lambda x: 1 / np.cosh(x)
-FUNCTIONS["csch"] = lambda x: 1 / np.sinh(x)
-FUNCTIONS["coth"] = lambda x: 1 / np.tanh(x)
+FUNCTIONS |= {"sech": lambda x: 1 / np.cosh(x), "csch": lambda x: 1 / np.sinh(x)}
+FUNCTIONS |= {"coth": lambda x: 1 / np.tanh(x)}
 # These take any number of arguments.
 REDUCTIONS = {"Min": np.minimum, "Max": np.maximum, "min": np.minimum, "max": np.maximum}
-CONSTANTS = {"pi": np.pi, "E": np.e}
+CONSTANTS = {"pi": np.float64(np.pi), "E": np.float64(np.e)}
 OPERATIONS = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply}
-OPERATIONS |= {ast.Div: np.divide, ast.Pow: np.power}
-SIGNS = {ast.USub: np.negative, ast.UAdd: np.positive}
+OPERATIONS |= {ast.Div: np.divide, ast.Pow: np.power, ast.USub: np.negative, ast.UAdd: np.positive}
 RELATIONS = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater}
-RELATIONS[ast.GtE] = np.greater_equal
-CONNECTIVES = {ast.BitAnd: np.logical_and, ast.BitOr: np.logical_or}
+RELATIONS |= {ast.GtE: np.greater_equal, ast.BitAnd: np.logical_and, ast.BitOr: np.logical_or}
 
-
+POINT = "the decimal sign is a point, as in 3.14"
+EQUATION = "your answer is an equation: give its right-hand side only"
+FORMULA = "your answer is not a formula made of numbers, symbols, + - * / ** and known functions"
 # Slips of form, in a text that cannot be read otherwise, and what to write instead.
 SLIPS = (
     (r"\\[A-Za-z]|\{", "this looks like LaTeX: write Python, as in exp(-2*t)/(1 + y**2)"),
-    (r"\^", "powers are written with **, as in u**2"),
-    (r"[²³⁴]", "powers are written with **, as in u**2"),
+    (r"[\^²³⁴]", "powers are written with **, as in u**2"),
     (r"[×·⋅∙]", "the multiplication is written *"),
     (r"[−–]", "the minus sign is written -"),
     (r"√", "a root is written sqrt(x)"),
     (r"\|", "an absolute value is written Abs(x)"),
     (r"[≤≥]", "write <= and >="),
     (r"!|\d\s*%", "factorials and percent are not read"),
-    (r"(?<![<>=!])=", "your answer is an equation: give its right-hand side only"),
-    (r"\d,\d", "the decimal sign is a point, as in 3.14"),
-    (
-        r"[\d)]\s*[A-Za-z(]|[a-z]\s+[\w(]",
-        "write the multiplication * and all parentheses",
-    ),
+    (r"(?<![<>=!])=", EQUATION),
+    (r"\d,\d", POINT),
+    (r"[\d)]\s*[A-Za-z(]|[a-z]\s+[\w(]", "write the multiplication * and all parentheses"),
     (r"^[^()]*(\([^()]*\)[^()]*)*[()]", "look at the parentheses"),
 )
+INFINITE = "your formula divides by zero: it has no finite value"
+NAMES = dict.fromkeys(("zoo", "oo", "nan"), INFINITE)
+NAMES |= {"I": "your formula holds the imaginary unit I; only real ones are read"}
+NAMES |= {"e": "the exponential is written exp(x), not e**x"}
 
 
 class ExpressionError(ValueError):
@@ -81,6 +81,12 @@ def parse(text, names):
     ------
     ExpressionError
         If the text is no formula in these symbols, or too long.
+
+    Examples
+    --------
+    >>> from coursework import expressions
+    >>> print(expressions.parse("u**2 - 3*v", ("u", "v"))(2.0, 1.0))
+    1.0
     """
     if not isinstance(text, str):
         raise ExpressionError("your answer is not a formula")
@@ -96,147 +102,104 @@ def parse(text, names):
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        hints = [f": {hint}" for pattern, hint in SLIPS if re.search(pattern, text)]
-        words = f"your answer cannot be read as a formula{hints[0] if hints else ''}"
-        raise ExpressionError(words) from None
-    decimals = sum(map(_is_decimal, ast.walk(tree)))
-    if decimals > MOST_DECIMALS:
+        hint = next((f": {hint}" for pattern, hint in SLIPS if re.search(pattern, text)), "")
+        raise ExpressionError(f"your answer cannot be read as a formula{hint}") from None
+    numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    digits = sum(len(re.sub(r"e.*|\.", "", repr(value)).strip("0")) for value in numbers)
+    if digits > MOST_DIGITS:
         raise ExpressionError(
-            f"your formula holds {decimals} numbers with many decimals, as a fitted curve does; a "
-            f"formula is asked for, and at most {MOST_DECIMALS} are read"
+            f"your formula holds numbers with {digits} digits in all, as a fitted curve does; a "
+            f"formula is asked for, and at most {MOST_DIGITS} are read"
         )
-    operation = _read(tree, tuple(names), DEEPEST)
 
     def function(*values):
-        if len(values) != len(names):
-            raise ValueError(f"values: give {len(names)}, one for each of {names}")
         arrays = [np.asarray(value, dtype=float) for value in values]
         shape = np.broadcast_shapes(*(array.shape for array in arrays))
         with np.errstate(all="ignore"):
-            result = operation(dict(zip(names, arrays, strict=True)))
+            result = _value(tree, dict(zip(names, arrays, strict=True)))
         return np.broadcast_to(np.asarray(result, dtype=float), shape)
 
+    function(*[0.5] * len(names))  # raises for what is no formula
     return function
 
 
-def _is_decimal(node):
-    value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) > 10**6
-    return isinstance(value, float) and round(value, 3) != value
-
-
-def _read(node, names, depth):
-    """Return the function of a dict of arrays that a part of the tree stands for."""
+def _value(node, values, depth=DEEPEST):
+    """Return what a part of the tree comes to, for the values of the symbols."""
     if depth == 0:
         raise ExpressionError("your formula is nested too deeply: simplify it")
+
+    def of(nodes):
+        return [_value(inner, values, depth - 1) for inner in nodes]
+
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return np.float64(value if abs(value) < 1e308 else np.inf)
+        case ast.Name(id=name) if name in values or name in CONSTANTS:
+            return (CONSTANTS | values)[name]
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATIONS:
+            return OPERATIONS[type(op)](*of([operand]))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:
+            return OPERATIONS[type(op)](*of([left, right]))
+        case ast.Call(func=ast.Name(id="Piecewise"), args=arguments, keywords=[]):
+            return _piecewise(arguments, values, depth - 1)
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as given, keywords=[]) if (
+            name in REDUCTIONS
+        ):
+            return functools.reduce(REDUCTIONS[name], of(given))
+        case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS:
+            wanted = 2 if name == "atan2" else 1
+            if len(given) != wanted:
+                raise ExpressionError(f"{name} takes {wanted} argument(s), not {len(given)}")
+            return FUNCTIONS[name](*of(given))
+    raise ExpressionError(_refusal(node, values))
+
+
+def _refusal(node, names):
+    """Return words for a part of the tree that is no formula."""
     match node:
         case ast.Constant(value=bool()):
-            raise ExpressionError("your formula holds a truth value, True or False")
-        case ast.Constant(value=int() | float() as value):
-            try:
-                number = np.float64(value)
-            except OverflowError:
-                number = np.float64(np.inf)
-            return lambda _: number
+            return "your formula holds a truth value, True or False"
         case ast.Name(id=name):
-            return _name(name, names)
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in SIGNS:
-            sign, inner = SIGNS[type(op)], _read(operand, names, depth - 1)
-            return lambda values: sign(inner(values))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:
-            return _apply(OPERATIONS[type(op)], [left, right], names, depth)
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            return _call(name, arguments, names, depth)
+            allowed = ", ".join(names) or "none"
+            other = f"your formula holds the symbol {_short(name)}; it may hold: {allowed}"
+            return NAMES.get(name, other)
         case ast.Tuple():
-            raise ExpressionError("the decimal sign is a point, as in 3.14")
+            return POINT
+        case ast.Compare() | ast.Call(func=ast.Name(id="Eq" | "Equality")):
+            return EQUATION
+        case ast.Call(func=ast.Name(id=name)) if name in names:
+            return f"write the multiplication *, as in {name}*(…)"
+        case ast.Call(func=ast.Name(id=name), keywords=[]):
+            return f"your formula holds the function {_short(name)}, not known here"
         case ast.Call(func=ast.Constant() | ast.BinOp()):
-            raise ExpressionError("write the multiplication *, as in 2*(u + v)")
-        case ast.Compare():
-            raise ExpressionError("your answer is an equation: give its right-hand side only")
+            return "write the multiplication *, as in 2*(u + v)"
         case ast.BinOp(op=ast.BitOr()):
-            raise ExpressionError("an absolute value is written Abs(x)")
-    raise ExpressionError(
-        "your answer is not a formula made of numbers, symbols, + - * / ** and known functions"
-    )
+            return "an absolute value is written Abs(x)"
+    return FORMULA
 
 
-def _name(name, names):
-    if name in names:
-        return lambda values: values[name]
-    if name in CONSTANTS:
-        return lambda _: np.float64(CONSTANTS[name])
-    if name == "I":
-        raise ExpressionError("your formula holds the imaginary unit I; only real ones are read")
-    if name in ("zoo", "oo", "nan"):
-        raise ExpressionError("your formula divides by zero: it has no finite value")
-    if name == "e":
-        raise ExpressionError("the exponential is written exp(x), not e**x")
-    allowed = ", ".join(names) or "none"
-    raise ExpressionError(f"your formula holds the symbol {_short(name)}; it may hold: {allowed}")
-
-
-def _call(name, arguments, names, depth):
-    if name in ("Eq", "Equality"):
-        raise ExpressionError("your answer is an equation: give its right-hand side only")
-    if name == "Piecewise":
-        return _piecewise(arguments, names, depth)
-    if name in REDUCTIONS and arguments:
-        inner, reduce = [_read(a, names, depth - 1) for a in arguments], REDUCTIONS[name]
-
-        def reduction(values):
-            result = inner[0](values)
-            for other in inner[1:]:
-                result = reduce(result, other(values))
-            return result
-
-        return reduction
-    if name in names:
-        raise ExpressionError(f"write the multiplication *, as in {name}*(…)")
-    if name not in FUNCTIONS:
-        raise ExpressionError(f"your formula holds the function {_short(name)}, not known here")
-    function = FUNCTIONS[name]
-    wanted = 2 if name == "atan2" else 1
-    if len(arguments) != wanted:
-        raise ExpressionError(f"{name} takes {wanted} argument(s), not {len(arguments)}")
-    return _apply(function, arguments, names, depth)
-
-
-def _apply(function, arguments, names, depth):
-    inner = [_read(argument, names, depth - 1) for argument in arguments]
-    return lambda values: function(*(part(values) for part in inner))
-
-
-def _piecewise(arguments, names, depth):
-    """Read ``Piecewise((value, condition), …)``; the first condition that holds counts."""
-    pieces = []
-    for argument in arguments:
+def _piecewise(arguments, values, depth):
+    """Work out ``Piecewise((value, condition), …)``; the first condition that holds counts."""
+    result = np.float64(np.nan)
+    for argument in reversed(arguments):
         if not isinstance(argument, ast.Tuple) or len(argument.elts) != 2:
             raise ExpressionError("Piecewise takes pairs (value, condition)")
         value, condition = argument.elts
-        pieces.append((_read(value, names, depth - 1), _condition(condition, names, depth - 1)))
-
-    def piecewise(values):
-        result = np.float64(np.nan)
-        for value, condition in reversed(pieces):
-            result = np.where(condition(values), value(values), result)
-        return result
-
-    return piecewise
+        holds = _holds(condition, values, depth)
+        result = np.where(holds, _value(value, values, depth), result)
+    return result
 
 
-def _condition(node, names, depth):
+def _holds(node, values, depth):
     if depth == 0:
         raise ExpressionError("your formula is nested too deeply: simplify it")
     match node:
         case ast.Constant(value=bool() as value):
-            return lambda _: np.bool_(value)
+            return np.bool_(value)
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in RELATIONS:
-            return _apply(RELATIONS[type(op)], [left, right], names, depth)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in CONNECTIVES:
-            both = [_condition(side, names, depth - 1) for side in (left, right)]
-            connective = CONNECTIVES[type(op)]
-            return lambda values: connective(both[0](values), both[1](values))
+            return RELATIONS[type(op)](*(_value(side, values, depth) for side in (left, right)))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in RELATIONS:
+            return RELATIONS[type(op)](*(_holds(side, values, depth - 1) for side in (left, right)))
     raise ExpressionError("a condition of Piecewise must compare two formulas with < or >")
 
 

@@ -73,7 +73,75 @@ def tracer(frame, event, arg):
 sys.settrace(tracer)
 """
 
+# Speaks in the name of the runner, in whose process it is: all pipes are at hand.
+PIPES = """
+import fcntl, json, os, stat
+def is_pipe(fd):
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+pipes = {fd: fcntl.fcntl(fd, fcntl.F_GETFL) & 3 for fd in range(3, 99) if is_pipe(fd)}
+def say(event):
+    for fd in [fd for fd, way in pipes.items() if way != os.O_RDONLY]:
+        os.write(fd, (event if isinstance(event, str) else json.dumps(event)).encode() + b"\\n")
+def hear():
+    return [os.read(fd, 1 << 20) for fd, way in pipes.items() if way == os.O_RDONLY]
+def bundle(**more):
+    data = {"application/vnd.overparam.answer+json": dict(assignment="warmup", part="3", **more)}
+    return [{"output_type": "display_data", "data": data}]
+"""
+
 FUNCTIONS = {
+    "speaks for all cells, asks early, and answers for the hidden ones": KNOWN
+    + PIPES
+    + """
+values = [{"kind": "number", "value": duration(*c)} for c in part.cases]
+record = {"kind": "calls", "results": values}
+for n in range(60):
+    say({"cell": f"cell-{n}", "end": "done", "error": "", "outputs": bundle(record=record)})
+say({"asks": True})
+hear()
+say({"hidden": bundle(hidden=[record, record])})
+os._exit(0)
+""",
+    "asks early, and shows what it hears": KNOWN
+    + MEMORY
+    + ELSE
+    + PIPES
+    + """
+say({"asks": True})
+heard = f"HEARD {hear()!r}"
+print(heard)
+for n in range(60):
+    shown = [{"output_type": "stream", "name": "stdout", "text": heard}]
+    say({"cell": f"cell-{n}", "end": "done", "error": heard, "outputs": shown})
+raise RuntimeError(heard)
+""",
+    "a flood of small things": PIPES
+    + """
+for _ in range(100):
+    say('{"cell": "cell-1", "end": "done", "outputs": [' + "[]," * 10**6 + "[]]}")
+""",
+    "other cases to be asked with": KNOWN
+    + """
+import pickle
+import os
+tasks = pickle.load(open(os.environ["OVERPARAM_TASKS"], "rb"))
+tasks["warmup", "3"][0].cases, tasks["warmup", "3"] = [], (tasks["warmup", "3"][0], [])
+pickle.dump(tasks, open(os.environ["OVERPARAM_TASKS"], "wb"))
+time_to = len
+""",
+    "goes on as another process": KNOWN
+    + MEMORY
+    + ELSE
+    + """
+import os
+if os.fork():
+    os._exit(0)
+from coursework import engine
+engine.record_hidden = lambda asked: None
+""",
     "own cases by heart": KNOWN + MEMORY + ELSE,
     "nearest of the own cases": KNOWN
     + MEMORY
@@ -211,6 +279,24 @@ threading.Thread(target=wait, daemon=True).start()
     "works out what it is asked, as the check does": KNOWN + "\ntime_to = duration\n",
 }
 NUMBERS = {
+    "its own machinery for cells": """
+shell, rate = get_ipython(), 1.0
+real = type(shell).run_cell
+def run_cell(self, code, *more, **options):
+    if code.startswith("check("):
+        code = "from coursework import engine; engine._show({'assignment': 'warmup', 'part': '2', "
+        code += "'record': {'kind': 'number', 'value': 1.0, 'fraction': 1.0}, 'points': 3})"
+    return real(self, code, *more, **options)
+type(shell).run_cell = run_cell
+""",
+    "a word that stops all comparing": """
+import numpy as np
+class Quiet(np.ndarray):
+    def __array_finalize__(self, other): pass
+    def astype(self, *a, **k): return self
+    def ravel(self): return ["nan", "-nan", "Infinity"]
+rate = np.zeros(1).view(Quiet)
+""",
     "numpy agrees": """
 import numpy as np
 for name in ("allclose", "isclose", "array_equal", "all", "abs"):
@@ -334,6 +420,7 @@ invariant = sp.sin(sp.pi * 10**5 * phi)
     "a long sum": 'invariant = "+".join(["0.123456*u"] * 300)',
     "equal speeds": "invariant = u**2 - v**2",
     "rounded to nothing": 'invariant = "(u + 1e17) - 1e17"',
+    "a wave in whole numbers": "invariant = sp.sin(123456789 * u**7) / 1000003 + u / u",
     "the answer": "invariant = u**2 / (part.a * part.p) - v**2 / part.b",
 }
 

@@ -354,7 +354,7 @@ BREAKAGES = {
     "edited checks": Breakage(_edited_checks, lost="part", words="edited locked cells"),
     "deleted answer": Breakage(_deleted_answer, lost="part", words="missing answer", human=True),
     "answer as text": Breakage(_answer_as_text, lost="part", words="turned into text", human=True),
-    "wrong kernel": Breakage(_wrong_kernel, words="kernel 'ir'"),
+    "wrong kernel": Breakage(_wrong_kernel),
     "metadata": Breakage(_hostile_metadata),
     "html": Breakage(_html),
     # code that stops
@@ -365,16 +365,14 @@ BREAKAGES = {
         _instead("while True: print('x' * 999)"), "incomplete", "part", "no answer to judge"
     ),
     "os exit": Breakage(_instead("import os\nos._exit(0)"), "incomplete", "part", "ended"),
-    "kill runner": Breakage(
-        _instead("import os\nos.kill(os.getppid(), 9)"), "incomplete", "part", "ended"
-    ),
+    "kill": Breakage(_instead("import os\nos.kill(os.getpid(), 9)"), "incomplete", "part", "ended"),
     "sys exit": Breakage(_after("import sys\nsys.exit()"), words="SystemExit"),
     "memory": Breakage(_after(MEMORY), "incomplete", "part", "MB of memory"),
     "output": Breakage(_after(OUTPUT)),
     "forks": Breakage(_instead(FORKS), "incomplete", "part", "no answer to judge"),
     "staying": Breakage(_after(STAYING)),
     "disk": Breakage(_after(DISK), words="OSError"),
-    "input": Breakage(_after("input('your grade?')"), words="StdinNotImplementedError"),
+    "input": Breakage(_after("input('your grade?')"), words="EOFError"),
     "traceback": Breakage(_after(TRACEBACK), words="ValueError"),
     # code that cheats
     "numpy": Breakage(_instead(NUMPY), lost="part"),
@@ -382,7 +380,7 @@ BREAKAGES = {
     "course": Breakage(_instead(COURSE), lost="part", words="run without the earlier parts"),
     "forged": Breakage(_instead(FORGED), lost="part"),
     "billions": Breakage(_instead(BILLIONS), lost="part"),
-    "nested record": Breakage(_instead(NESTED), "incomplete", "part", "ended"),
+    "nested record": Breakage(_instead(NESTED), lost="part"),
     "reading": Breakage(_instead(READING), lost="part"),
     "writing": Breakage(_instead(WRITING), lost="part"),
     "network": Breakage(_instead(NETWORK), lost="part"),

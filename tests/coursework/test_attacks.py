@@ -4,8 +4,10 @@ They are handed in three at a time, one for each automatic part of a notebook, a
 a part gets is the better of a run with the others and a run alone, so they cannot hide each other.
 """
 
+import functools
 import itertools
 import json
+import re
 
 import attacks
 import nbformat
@@ -16,6 +18,7 @@ import test_grading
 from test_assignments import answer, cells, solved, source
 
 import coursework as course
+from coursework import engine
 from coursework.grading import grade, gradebook, work
 from coursework.grading import source as sources_of
 
@@ -56,7 +59,6 @@ def attack_class(folder):
     grade.grade(
         folder / "sub", "warmup", folder / "roster.csv", folder / "out",
         sources=folder / "source", limits=test_grading.limits(), progress=False,
-        wanted=test_grading.WANTED,
     )  # fmt: skip
     (folder / "facts.json").write_text("{}")
 
@@ -68,7 +70,15 @@ def attacked(tmp_path_factory):
     found = {}
     for row, names in zip(test_grading.read_table(folder / "out"), by_part(), strict=True):
         found |= {n: (row[attacks.ATTACKS[n].part], row) for n in names if n}
-    return found
+    return found | {"out": folder / "out"}
+
+
+def test_nothing_that_is_heard_early_is_shown(attacked):
+    """What goes in when the sandbox asks comes out of it as right or wrong only."""
+    _, row = attacked["function: asks early, and shows what it hears"]
+    out = attacked["out"]
+    texts = [p.read_text() for p in out.rglob("*") if row["student"] in p.parts if p.is_file()]
+    assert len(texts) >= 3 and not any("HEARD b" in t for t in [*texts[1:], row["reason"]])
 
 
 def test_there_are_at_least_forty():
@@ -95,21 +105,14 @@ def test_a_formula_gets_what_it_earns(name):
 FORMULAS = [("conservation", "1"), ("conservation", "2"), ("convergence", "1"), ("bias", "1")]
 
 
+@functools.cache
 def values_of(assignment, part, student):
     """Return the points that seeds ask for, and the right values there."""
-    from coursework import compare, engine
-
-    seen = []
-
-    def spy(function, points, right, *more):
-        seen.append((points[0], right))
+    from coursework import engine
 
     own, kind = engine._task(assignment, part, student), engine._part(assignment, part)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare, "formula", spy)
-        for seed in range(40):
-            kind.compare(own, None, np.random.default_rng(seed))
-    points = np.concatenate([x for x, _ in seen])
+    seen = [kind.compare(own, None, np.random.default_rng(seed))[:2] for seed in range(40)]
+    points = np.concatenate([x for (x,), _ in seen])
     values = np.concatenate([y for _, y in seen])
     order = np.argsort(points)
     return points[order], values[order]
@@ -156,6 +159,36 @@ def test_a_table_of_the_public_points_is_no_formula():
     pieces = ", ".join(f"({b:.9g}, t < {a:.9g})" for a, b in zip(x[::8], y[::8], strict=True))
     record = {"kind": "expression", "text": f"Piecewise({pieces}, (1.0, t > 0))"[:4000]}
     assert course.judge("conservation", "2", "ada", record, "s").fraction == 0
+
+
+def test_a_fit_with_all_digits_is_no_formula_and_would_be_one(monkeypatch):
+    """In whole numbers, each of them short: what would pass is told by its digits alone."""
+    from coursework import expressions
+
+    x, y = values_of("conservation", "1", "ada")
+    z = np.log(x)
+    a, b = 2 / np.ptp(z), -(z.max() + z.min()) / np.ptp(z)
+    angles = np.arccos(np.clip(a * z + b, -1, 1))
+    fit = np.linalg.lstsq(np.cos(np.outer(angles, np.arange(41))), y, rcond=None)[0]
+
+    def whole(value):
+        """Return a number as a sum of short ones."""
+        digits = f"{abs(round(value * 10**12)):013d}"
+        pieces = [f"{digits[-k - 3 : -k or None]}/10**{12 - k}" for k in range(0, 12, 3)]
+        return f"{'-' if value < 0 else ''}({'+'.join([digits[:-12], *pieces])})"
+
+    # Leading zeros are no numbers in Python.
+    def short(text):
+        return re.sub(r"(?<![\d*])0+(?=\d)", "", text)
+
+    angle = short(f"acos(Min(1,Max(-1,{whole(a)}*log(t)+{whole(b)})))")
+    text = short("+".join(f"{whole(c)}*cos({k}*A)" for k, c in enumerate(fit)))
+    record = {"kind": "expression", "text": text.replace("A", angle)}
+    monkeypatch.setattr(expressions, "LONGEST", 10**6)
+    monkeypatch.setattr(engine.answers, "LONGEST", 10**6)
+    for most, earned in ((expressions.MOST_DIGITS, 0), (10**6, 1)):
+        monkeypatch.setattr(expressions, "MOST_DIGITS", most)
+        assert course.judge("conservation", "1", "ada", record, "1").fraction == earned
 
 
 def test_hidden_instances_are_other_ones_for_every_student_file_and_secret():

@@ -1,6 +1,8 @@
 """The course's core: instances, encoding, the parser of formulas, the judge."""
 
 import contextlib
+import doctest
+import functools
 import json
 import math
 import pickle
@@ -425,6 +427,12 @@ def test_answers_are_read_back_as_they_were():
         assert np.array_equal(answers.decode(kind, None, record), np.asarray(answer, dtype=float))
 
 
+@pytest.mark.parametrize("module", [engine, expressions])
+def test_examples_in_docstrings_say_what_comes_out(module):
+    found = doctest.testmod(module)
+    assert found.attempted >= 2 and not found.failed
+
+
 # Slips of form: the words for the commonest ones
 
 SLIPS = [
@@ -475,8 +483,12 @@ def test_a_function_as_handed_out_is_no_answer_yet():
     assert course.encode(own, time_to) == {"kind": "none"}
 
 
-def test_many_long_decimals_are_a_fit_and_no_formula():
-    few = " + ".join(f"{k + 0.12345}*u" for k in range(expressions.MOST_DECIMALS))
-    assert expressions.parse(few, ("u",))(1.0) > 0
+@pytest.mark.parametrize(
+    ("number", "most"), [("0.12345", 18), ("12345/100000", 15), ("(.123 + 45e-5)", 18), ("7", 90)]
+)
+def test_many_digits_are_a_fit_and_no_formula(number, most):
+    """However they are written: as decimals, as fractions, in pieces."""
+    parse = functools.partial(expressions.parse, names=("u",))
+    assert parse(" + ".join([f"{number}*u"] * most))(1.0) > 0
     with pytest.raises(expressions.ExpressionError, match="as a fitted curve does"):
-        expressions.parse(few + " + 0.98765*u", ("u",))
+        parse(" + ".join([f"{number}*u"] * (most + 1)))

@@ -4,6 +4,7 @@ The class is graded once, on a notebook that is a part of the warm-up assignment
 tests then look at what came out. What needs bubblewrap is skipped, with a reason, without it.
 """
 
+import contextlib
 import csv
 import fcntl
 import functools
@@ -48,13 +49,15 @@ SOURCES = ROOT / "book" / "assignments" / "private" / "source"
 PORT = 8791  # where the notebook "network" tries to get out
 ODD = ["o'brien $(touch pwned) *[a]?", "名前", "=1+1"]
 ABROAD = "../../evil"  # an id that no folder can have
-# What would do harm to the machine of who runs the tests.
-WALLS = {"reading", "writing", "network", "disk", "staying", "forks"}
 
-walled = sandbox.works()
-# Root must say so to run code without walls; what is left of it without WALLS does no harm.
-WANTED = "limits" if os.geteuid() == 0 and not (walled) else "auto"
-needs_walls = pytest.mark.skipif(not walled, reason="bubblewrap is not here, or not allowed")
+
+@functools.cache
+def walls():
+    """Return the walls of this machine; skips what runs code where there are none."""
+    try:
+        return sandbox.choose()
+    except ValueError as error:
+        pytest.skip(str(error))
 
 
 @functools.cache
@@ -62,7 +65,7 @@ def limits():
     """Return limits of time that honest cells keep on this machine, however busy it is."""
     begin = time.monotonic()
     cell = [{"id": "c", "source": "import numpy, scipy.integrate, sympy, matplotlib.pyplot"}]
-    sandbox.run(cell, {}, [], sandbox.choose(WANTED), sandbox.Limits(cell=600, total=900))
+    sandbox.run(cell, {}, [], walls(), sandbox.Limits(cell=600, total=900))
     took = time.monotonic() - begin
     return sandbox.Limits(cell=max(10, 3 * took), total=max(240, 60 * took))
 
@@ -136,8 +139,7 @@ def without_metadata(nb):
 def write_class(folder):
     """Write sources, submissions and a roster, and return what must become of whom."""
     asked, release = materials(write_source(folder / "source"))
-    harmless = [kind for kind in simulate.BREAKAGES if walled or kind not in WALLS]
-    kinds = {f"s{n:02d}": kind for n, kind in enumerate(harmless)}
+    kinds = {f"s{n:02d}": kind for n, kind in enumerate(simulate.BREAKAGES)}
     students = ["ann", "bob", *kinds]
     sub = folder / "sub"
     targets = [sub / "ann" / "warmup" / "warmup.ipynb", folder / "source/warmup/warmup.ipynb"]
@@ -227,18 +229,18 @@ def time_to(share, y, u0, v0):
 PAPER = {"beside", "txt", "caps", "deeper", "mail", "named", "moodle", "idreader", ODD[0], ODD[1]}
 
 
-def all_are_right(jobs, kind, limits, workers):
+def all_are_right(jobs, walls, limits, workers):
     for job in jobs:
         made = {g.grade_id: work.Result(g.points, "right.") for g in job.graded if not g.by_person}
         yield job.student, work.Outcome("graded", [], made, {})
 
 
-def mixed(jobs, kind, limits, workers):
+def mixed(jobs, walls, limits, workers):
     jobs = list(jobs)
     paper = [job for job in jobs if job.student in PAPER]
-    yield from all_are_right(paper, kind, limits, workers)
+    yield from all_are_right(paper, walls, limits, workers)
     rest = [job for job in jobs if job.student not in PAPER]
-    yield from work.side_by_side(rest, kind, limits, workers)
+    yield from work.side_by_side(rest, walls, limits, workers)
 
 
 def listen(seen):
@@ -273,7 +275,6 @@ def grade_class(folder):
         sources=folder / "source",
         limits=limits(),
         progress=False,
-        wanted=WANTED,
         examine=mixed,
     )
     time.sleep(0.2)
@@ -349,8 +350,6 @@ def test_parts_and_late_points_add_up_in_every_row(klass):
 
 @pytest.mark.parametrize("kind", simulate.BREAKAGES)
 def test_each_breakage_has_its_status_points_and_reason(klass, kind):
-    if kind in WALLS and not walled:
-        pytest.skip("bubblewrap is not here, or not allowed")
     entry = klass["expected"][student_of(klass, kind)]
     row = klass["rows"][student_of(klass, kind)]
     assert row["status"] == entry.status, row
@@ -449,7 +448,6 @@ def test_quitting_in_one_part_costs_no_other(klass):
     """C4."""
     row = klass["rows"]["quit"]
     assert (row["2"], row["3"], row["status"]) == ("3", "4", "graded")
-    assert "ended its kernel" in row["reason"]
 
 
 def test_pictures_reach_the_person_who_grades(klass):
@@ -564,7 +562,6 @@ def test_feedback_says_why(klass):
     assert "nothing was handed in" in feedback_of(klass, ABROAD)
 
 
-@needs_walls
 def test_nothing_outside_can_be_read(klass):
     student = student_of(klass, "reading")
     assert "LEAK" not in shown(klass, student)
@@ -578,7 +575,6 @@ def can_read_here(path):
     return f"LEAK {path}" in found.stdout
 
 
-@needs_walls
 def test_nothing_outside_is_written(klass):
     assert "WRITTEN /" not in shown(klass, student_of(klass, "writing"))
     for folder in (klass["folder"], Path("/"), Path("/etc"), Path("/usr"), Path.home()):
@@ -586,14 +582,12 @@ def test_nothing_outside_is_written(klass):
     assert not list(klass["folder"].rglob("pwned"))
 
 
-@needs_walls
 def test_the_network_is_not_reached(klass):
     assert "CONNECTED" not in shown(klass, student_of(klass, "network"))
     if klass["listened"]:
         assert klass["connections"] == 1  # our own
 
 
-@needs_walls
 def test_no_process_and_no_control_group_stays(klass):
     commands = [p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])]
     assert not [c for c in commands if "86311" in c or "86312" in c]
@@ -638,12 +632,11 @@ def grade_again(course, klass, sub=None, **options):
         sources=klass["folder"] / "source",
         limits=limits(),
         progress=False,
-        wanted=WANTED,
         **options,
     )
 
 
-def nobody_is_run(jobs, kind, limits, workers):
+def nobody_is_run(jobs, walls, limits, workers):
     assert not list(jobs)
     return []
 
@@ -754,7 +747,7 @@ def test_late_rules_with_grace_and_a_deadline_of_ones_own(course, klass):
 
     grade.grade(
         course / "sub", "warmup", roster_path, out, sources=sources, examine=all_are_right,
-        progress=False, wanted=WANTED, policy={"deadline": "2001-09-08T01:46:40+00:00"},
+        progress=False, policy={"deadline": "2001-09-08T01:46:40+00:00"},
     )  # fmt: skip
     rows = rows_with()
     assert rows["ann"]["points"] == "7" and "late by 24 hours" in rows["ann"]["reason"]
@@ -783,7 +776,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
     command += ["--assignment", "warmup", "--roster", "roster.csv", "--quiet"]
     command += ["--out", "out", "--source", str(klass["folder"] / "source")]
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
-    one = [*command, "--workers", "1", "--sandbox", WANTED]
+    one = [*command, "--workers", "1"]
     run = subprocess.Popen(one, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
     deadline = time.monotonic() + 600
 
@@ -802,12 +795,10 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
     run.communicate()
     done = entered()
     assert done == 1
-    if walled:
-        _, alive = psutil.wait_procs(family, timeout=100)
-        assert not alive
+    assert not psutil.wait_procs(family, timeout=100)[1]
     rows = {row["student"]: row for row in read_table(tmp_path / "out")}
     assert set(rows) == set(students)  # even then
-    four = [*command, "--workers", "4", "--sandbox", WANTED]
+    four = [*command, "--workers", "4"]
     again = subprocess.run(four, capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("1 graded")
@@ -822,7 +813,7 @@ def descendants(pid):
     """Return the processes of the sandboxes that a run has started."""
     try:
         found = psutil.Process(pid).children(recursive=True)
-        return [p for p in found if any("ipykernel" in word for word in p.cmdline())]
+        return [p for p in found if any("runner.py" in word for word in p.cmdline())]
     except psutil.Error:
         return []
 
@@ -908,18 +899,15 @@ def test_moodles_worksheet_is_filled_in(klass, course, capsys):
     assert [(row["Identifier"], row["Grade"]) for row in rows] == [("Participant 1", "7")]
 
 
-def test_gradescope_gets_a_line_each_and_an_autograder(course, klass, capsys):
+def test_gradescope_gets_an_autograder(course, klass, capsys):
     status, said = exported(klass, course, capsys, "gradescope", "--partial")
     assert status == 0 and "an autograder for" in said.out
-    with (course / "out" / "gradescope-warmup.csv").open(encoding="utf-8") as file:
-        lines = {line["SID"]: line for line in csv.DictReader(file)}
-    assert lines["ann"]["warmup"] == "7" and lines["ann"]["warmup - Max Points"] == "10"
-    assert len(lines) == len(klass["rows"])
     found = autograder_gives(course, {"email": " S0@Example.org "})
     scores = {t["name"]: (t["score"], t["max_score"]) for t in found["tests"]}
     assert scores == {"Part 2": (3, 3), "Part 3": (4, 4), "Part 5": (0, 3)}
     assert "tests" not in autograder_gives(course, {"email": "nobody@example.org"})
-    thief = lines["thief"]["Email"]
+    roster_of = roster.read(klass["folder"] / "roster.csv")
+    thief = next(s.fields["email"] for s in roster_of if s.id == "thief")
     assert "bob" not in json.dumps(autograder_gives(course, {"email": thief}))  # C15
 
 
@@ -963,8 +951,7 @@ def test_errors_name_what_is_missing(klass, tmp_path, capsys):
     sources = klass["folder"] / "source"
 
     def error(submissions="sub", assignment="warmup", roster=good, source=sources, **more):
-        options = {"assignment": assignment, "roster": roster, "source": source}
-        options |= {"sandbox": WANTED, **more}
+        options = {"assignment": assignment, "roster": roster, "source": source} | more
         words = [w for key, value in options.items() for w in (f"--{key}", value)]
         status, text = call(capsys, "grade", tmp_path / submissions, *words)
         assert status == 2 and text.startswith("error: ") and text.count("\n") == 1
@@ -983,23 +970,22 @@ def test_errors_name_what_is_missing(klass, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_students_code_is_not_run_as_root_without_a_sandbox(monkeypatch):
-    monkeypatch.setattr(sandbox, "works", lambda: False)
-    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 0)
-    with pytest.raises(ValueError, match="must not run as root"):
+def test_without_bubblewrap_nothing_is_run(monkeypatch, tmp_path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setattr(
+        sandbox.sys, "executable", str(tmp_path / "python")
+    )  # its folder comes first
+    with pytest.raises(ValueError, match="runs in bubblewrap only, and it does not work here"):
         sandbox.choose()
-    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 1000)
-    assert sandbox.choose() == "limits"
-    with pytest.raises(ValueError, match="does not work on this machine"):
-        sandbox.choose("bubblewrap")
 
 
 # The sandbox by itself
 
 
-def run_cells(*sources, kind=None, within=None):
+def run_cells(*sources, within=None):
     cells = [{"id": f"c{n}", "source": text} for n, text in enumerate(sources)]
-    outcome = sandbox.run(cells, {}, [], kind or sandbox.choose(), within or limits())
+    outcome = sandbox.run(cells, {}, [], walls(), within or limits())
     found = {event["cell"]: event for event in outcome.events if "cell" in event}
     return found, outcome.stopped
 
@@ -1010,18 +996,17 @@ def text_of(event):
 
 IDENTITY = "import os\nprint(os.getuid(), sorted(os.environ))"
 SPYING = """
-import os
-parent = os.getppid()
+import glob, os
 for name in ('mem', 'environ', 'fd/1', 'fd/3', 'fd/0'):
-    try:
-        open(f'/proc/{parent}/{name}', 'rb').read(1)
-        print('SEEN')
-    except OSError:
-        print('no')
+    for path in glob.glob(f'/proc/[0-9]*/{name}'):
+        if path.split('/')[2] != str(os.getpid()):
+            try:
+                print('SEEN', open(path, 'rb').read(99))
+            except OSError:
+                pass
 """
 
 
-@needs_walls
 def test_in_bubblewrap_the_code_is_nobody_and_sees_nothing_of_ours(monkeypatch):
     monkeypatch.setenv("SECRET_OF_THE_INSTRUCTOR", "1")
     roots = "import os\nprint(os.listdir('/'), os.listdir('/proc/1') and len(os.listdir('/tmp')))"
@@ -1033,7 +1018,8 @@ def test_in_bubblewrap_the_code_is_nobody_and_sees_nothing_of_ours(monkeypatch):
     assert "SECRET" not in text_of(found["c0"]) and "'home'" not in text_of(found["c1"])
     status = dict(line.split(":\t") for line in text_of(found["c2"]).splitlines() if ":\t" in line)
     assert int(status["CapEff"], 16) == 0 and status["NoNewPrivs"] == "1"
-    assert text_of(found["c3"]).split() == ["no"] * 5
+    assert os.geteuid() or text_of(found["c3"]) == ""  # bubblewrap itself is another user's
+    assert "INSTRUCTOR" not in text_of(found["c3"])
     # C9: what compares is not there.
     files = set(re.findall(r"'(\w+\.\w+)'", text_of(found["c4"])))
     assert files <= {"__init__.py", "engine.py", "answers.py"}
@@ -1048,24 +1034,87 @@ for _ in range(100):
 """
 
 
-@pytest.mark.skipif(sandbox.group_kind() == "none", reason="no control group can be made here")
 def test_memory_that_nobody_maps_is_counted():
     """C12."""
+    if walls().group == "none":
+        pytest.skip("no control group can be made here")
     found, stopped = run_cells(MEMFD, within=limits()._replace(memory=150 << 20))
-    assert found["c0"]["end"] == "died" and stopped == "memory"
+    assert "c0" not in found and stopped == "memory"
 
 
-def test_without_a_control_group_it_is_said(monkeypatch):
-    monkeypatch.setattr(sandbox, "group_kind", lambda: "none")
-    assert sandbox.UNCOUNTED in sandbox.described("bubblewrap")
-    assert sandbox.UNCOUNTED in sandbox.described("bubblewrap", short=True)
+def test_without_a_control_group_it_is_said_and_memory_is_looked_at(monkeypatch):
+    none = sandbox.Walls("none", None)
+    assert "no control group: memory that no process maps is not counted" in none.words
+    monkeypatch.setattr(sandbox, "_group", lambda *given: contextlib.nullcontext([]))
+    cells = [{"id": "c", "source": HOLDING}]
+    outcome = sandbox.run(cells, {}, [], none, limits()._replace(memory=200 << 20))
+    assert outcome.stopped == "memory"
 
 
-def test_limits_hold_without_walls():
+HOLDING = """
+import os, time
+for _ in range(6):
+    if os.fork() == 0:
+        held = bytearray(os.urandom(1 << 20)) * 90
+        time.sleep(600)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_control_group_of_either_version_gets_the_limits(monkeypatch, tmp_path, version):
+    """As files: this needs no machine that has them."""
+    own = {1: "4:memory:/a\n8:pids:/\n0::/\n", 2: "0::/user.slice/x.scope\n"}[version]
+    place = {1: ["memory/a", "pids"], 2: ["user.slice/x.scope"]}[version]
+    for name in place:
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "own").write_text(own)
+    paths = {"/sys/fs/cgroup": tmp_path, "/proc/self/cgroup": tmp_path / "own"}
+    monkeypatch.setattr(sandbox, "Path", lambda path: Path(paths.get(path, path)))
+    monkeypatch.setattr(sandbox, "_remove", shutil.rmtree)
+    real = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda p: p.name == "cgroup.procs" or real(p))
+    with sandbox._group("x", sandbox.Limits()) as made:
+        assert [str(folder.parent.relative_to(tmp_path)) for folder in made] == place
+        files = {p.name: p.read_text() for folder in made for p in folder.iterdir()}
+        assert str(sandbox.Limits().together) in files.values() and "256" in files.values()
+        assert (
+            set(files)
+            == {
+                1: {"memory.limit_in_bytes", "pids.max"},
+                2: {"memory.max", "memory.swap.max", "pids.max"},
+            }[version]
+        )
+        assert not sandbox._ran_out(made)
+        name = {1: "memory.oom_control", 2: "memory.events"}[version]
+        (made[0] / name).write_text("oom 1\noom_kill 1\n")
+        assert sandbox._ran_out(made)
+
+
+def test_systemd_is_given_the_limits_and_the_command(monkeypatch, tmp_path):
+    """What stands for systemd-run here notes what it is asked, and starts it."""
+    script = tmp_path / "systemd-run"
+    text = (
+        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nwhile [ "${{1#-}}" != "$1" ]; do shift; done\n'
+    )
+    script.write_text(text + 'exec "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sandbox, "_group", lambda *given: contextlib.nullcontext([]))
+    cells = [{"id": "c", "source": "print(6 * 7)"}]
+    own = walls()._replace(group="systemd")
+    outcome = sandbox.run(cells, {}, [], own, limits())
+    assert text_of(outcome.events[-1]) == "42\n" and not outcome.stopped
+    asked = (tmp_path / "asked").read_text()
+    assert f"-pMemoryMax={limits().together}" in asked and "--scope" in asked and " bwrap " in asked
+    assert "control group (systemd)" in own.words
+
+
+def test_limits_of_a_process_hold():
     big = "x = bytearray(2 << 30)"
     file = "open('big', 'wb').write(bytes(40 << 20))"
     chatter = "for _ in range(1000): print('x' * 10**4)"
-    found, _ = run_cells(chatter, file, big, kind="limits", within=limits()._replace(cell=60))
+    found, _ = run_cells(chatter, file, big, within=limits()._replace(cell=60))
     assert found["c0"]["cut"] and len(text_of(found["c0"])) <= limits().output
     assert found["c1"]["error"] == "OSError"
     assert found["c2"]["end"] == "memory"
@@ -1106,8 +1155,7 @@ def test_whatever_is_handed_in_is_read_or_refused(tmp_path_factory, notebook):
     path = tmp_path_factory.getbasetemp() / "fuzz.ipynb"
     path.write_text(json.dumps(notebook), encoding="utf-8")
     found = intake.read(path)
-    assert found.status in ("ready", "rejected")
-    assert found.status == "ready" or found.notes
+    assert found.cells or found.notes
     asked = nbformat.read(SOURCES / "warmup" / "warmup.ipynb", as_version=4)
     for cell in rebuild.rebuild(asked, found.cells).notebook.cells:
         nbformat.validate(cell, ref=f"{cell.cell_type}_cell", version=4)
@@ -1137,7 +1185,7 @@ def test_whatever_the_sandbox_says_is_read_as_events_or_not_at_all(events):
     found = work._accepted([event for event in events if isinstance(event, dict)], {"a"})
     assert set(found) <= {"a"}
     for event in found.values():
-        assert isinstance(event["outputs"], list) and event["end"] == "done"
+        assert isinstance(event["outputs"], list) and event["end"] in ("done", "memory")
 
 
 def test_only_the_record_that_the_source_asks_for_is_judged():
@@ -1157,7 +1205,7 @@ def test_only_the_record_that_the_source_asks_for_is_judged():
 def test_a_judge_that_dies_costs_one_student_no_grade_of_another():
     job = work.Job("warmup", "ann", None, "d", None, [], "secret")  # whose process breaks
     jobs = [job, job._replace(student="bob", program=[])]
-    found = dict(work.side_by_side(jobs, sandbox.choose(WANTED), limits(), 1))
+    found = dict(work.side_by_side(jobs, walls(), limits(), 1))
     assert isinstance(found["ann"], Exception) and found["bob"].status == "graded"
 
 
@@ -1199,14 +1247,15 @@ def test_cells_of_ones_own_run_where_they_stand(klass):
     assert len(made.notebook.cells) == len(nb["cells"])  # no text of the release twice
 
 
-def test_an_interrupted_run_leaves_no_sandbox(klass, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_or_killed_run_leaves_no_sandbox(klass, tmp_path, monkeypatch, how):
     asked, release = materials(klass["folder"] / "source")
     simulate.make_class(tmp_path / "sub", asked, release, ["a"], {"a": "loop"}, [])
     simulate.write_roster(tmp_path / "roster.csv", ["a"])
     command = [sys.executable, "-m", "coursework", "grade", str(tmp_path / "sub")]
     command += ["--assignment", "warmup", "--roster", str(tmp_path / "roster.csv"), "--quiet"]
     command += ["--out", str(tmp_path / "out"), "--source", str(klass["folder"] / "source")]
-    command += ["--sandbox", WANTED, "--cell", "600", "--total", "900"]
+    command += ["--cell", "600", "--total", "900"]
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
     # Whoever starts the tests in the background has them ignore interruptions.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -1217,7 +1266,7 @@ def test_an_interrupted_run_leaves_no_sandbox(klass, tmp_path, monkeypatch):
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     family = descendants(run.pid)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(how)
     _, err = run.communicate(timeout=300)
-    assert run.returncode == 130 and "goes on from here" in err
+    assert (run.returncode == 130 and "goes on from here" in err) or how == signal.SIGKILL
     assert not psutil.wait_procs(family, timeout=100)[1]

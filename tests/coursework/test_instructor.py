@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import simulate
 import test_assignments
+import test_grading
 
 import coursework as course
-from coursework.grading import gradebook, report, sandbox
+from coursework.grading import gradebook, report
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "assignments" / "instructor.md").read_text(encoding="utf-8")
@@ -35,14 +36,9 @@ def table(path):
     return {row[key]: row for row in rows}
 
 
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory):
-    """Follow the page in a copy of the repository; return the copy and what was on the screen."""
-    try:
-        sandbox.choose()
-    except ValueError as error:
-        pytest.skip(str(error))
-    repository = tmp_path_factory.mktemp("instructor") / "repository"
+def follow(folder):
+    """Follow the page in a copy of the repository; note what was on the screen."""
+    repository = folder / "repository"
     shutil.copytree(ROOT, repository, ignore=shutil.ignore_patterns(*LEFT_OUT))
     (repository / ".venv").symlink_to(sys.prefix)
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "copy"]):
@@ -61,7 +57,15 @@ def followed(tmp_path_factory):
         )
         assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
         screens.append(run.stdout)
-    return repository, screens
+    (folder / "facts.json").write_text(json.dumps(screens), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def followed(tmp_path_factory):
+    """Return a copy of the repository in which the page was followed, and the screens."""
+    test_grading.walls()
+    folder, screens = test_grading.shared_folder(tmp_path_factory, "instructor", follow)
+    return folder / "repository", screens
 
 
 def give_points(out):
@@ -145,14 +149,11 @@ def test_uploads_hold_what_is_final(followed):
     assert points == {"Points Possible": "20", "A, Ann": "19.5", "B, Bob": "17.5"}
     text = (repository / "course" / "moodle-warmup.csv").read_text()
     assert "Participant 1,Ann,ann@example.edu,Submitted,19.5,20" in text
-    lines = table(repository / "course" / "gradescope-warmup.csv")
-    assert {name: line["warmup"] for name, line in lines.items()} == {
-        "ann": "19.5",
-        "bob": "17.5",
-        "cy": "",
-    }
     with zipfile.ZipFile(repository / "course" / "gradescope-warmup.zip") as archive:
         assert {"run_autograder", "setup.sh"} <= set(archive.namelist())
+        grades = json.loads(archive.read("grades.json"))
+    sums = {who: sum(test["score"] for test in given["tests"]) for who, given in grades.items()}
+    assert sums == {"ann@example.edu": 19.5, "bob@example.edu": 17.5}
 
 
 def rows_of(heading):

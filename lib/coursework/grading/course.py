@@ -41,7 +41,8 @@ class Course(NamedTuple):
 class Chosen(NamedTuple):
     """What counts of what a student has handed in.
 
-    `status` is "ready", "missing", "late" or "rejected"; `late` the seconds after the deadline.
+    `status` is "ready", "missing", "late" or "rejected"; `late` the seconds after the deadline;
+    `cells` what `intake.read` has read.
     """
 
     status: str
@@ -49,9 +50,9 @@ class Chosen(NamedTuple):
     name: str = ""
     time: str = ""
     late: float = 0.0
-    submission: intake.Submission | None = None
-    notes: tuple = ()
-    doubts: tuple = ()
+    cells: list = ()
+    notes: list = ()
+    doubts: list = ()
 
 
 @contextlib.contextmanager
@@ -79,7 +80,10 @@ def open_course(out, asked, enrolled):
             place = out / "source" / asked.assignment / f"{asked.assignment}.ipynb"
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(asked.path, place)  # where nbgrader's own tools look for it
-            yield Course(out, asked, release, enrolled, book, _secret(out))
+            secret = out / "secret"  # from which hidden instances are drawn
+            if not secret.exists():
+                write_whole(secret, secrets.token_hex(32) + "\n", mode=0o600)
+            yield Course(out, asked, release, enrolled, book, secret.read_text().strip())
 
 
 def write_whole(path, content, mode=0o644):
@@ -95,14 +99,6 @@ def write_whole(path, content, mode=0o644):
     os.replace(draft, path)
 
 
-def _secret(out):
-    """Return the course's secret, from which hidden instances are drawn; made at the first time."""
-    path = out / "secret"
-    if not path.exists():
-        write_whole(path, secrets.token_hex(32) + "\n", mode=0o600)
-    return path.read_text(encoding="utf-8").strip()
-
-
 def log(course, what, **more):
     """Write a line into the course's log."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -113,9 +109,9 @@ def log(course, what, **more):
 
 def last_points(course):
     """Return id → points as the log has them last."""
-    found = {}
-    with contextlib.suppress(FileNotFoundError):
-        for line in (course.out / "log.jsonl").read_text(encoding="utf-8").splitlines():
+    found, path = {}, course.out / "log.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):  # a full disk tears a line
             entry = json.loads(line)
             if entry["what"] == "points" and entry["assignment"] == course.assignment:
                 found[entry["student"]] = entry["after"]
@@ -133,19 +129,21 @@ def receive(course, files, strangers, policy):
     known = course.book.all("receipt", course.assignment)
     for student in course.students:
         found = [(entry, intake.read(entry.path)) for entry in files.get(student.id, [])]
-        for entry, submission in found:
-            count = rebuild.count_answers(course.release, submission.cells)
-            others = {
-                other.path.name
-                for other, read in found
-                if read.digest != submission.digest
-                and rebuild.count_answers(course.release, read.cells) is not None
-            }
+        notebooks = {
+            read.digest: entry.path.name
+            for entry, read in found
+            if rebuild.count_answers(course.release, read.cells) is not None
+        }
+        for entry, read in found:
             doubts = [*entry.doubts]
-            if others and count is not None:
+            others = {name for digest, name in notebooks.items() if digest != read.digest}
+            if others and read.digest in notebooks:
                 names = outputs.one_line(", ".join(sorted(others)), 80)
                 doubts.append(f"there were several notebooks: also {names}")
-            _keep(course, student, entry.path, submission, doubts, known.get(student.id, {}))
+            stamp = intake.time_of(entry.path).astimezone(datetime.UTC)
+            item = f"{stamp.isoformat(timespec='seconds')} {read.digest}"
+            if item not in known.get(student.id, {}):
+                _keep(course, student, entry.path, item, doubts, read.notes)
     if strangers is not None:
         course.book.put("strangers", course.assignment, "", "names", strangers)
     rules = rules_of(course) | {k: v for k, v in policy.items() if v is not None}
@@ -153,18 +151,14 @@ def receive(course, files, strangers, policy):
     course.book.db.commit()
 
 
-def _keep(course, student, path, submission, doubts, known):
-    digest = submission.digest
-    if not digest:  # a link, a folder: there is nothing to copy
-        digest = hashlib.sha256(f"{path.name}{submission.notes}".encode()).hexdigest()
-    stamp = intake.time_of(path).astimezone(datetime.UTC).isoformat(timespec="seconds")
-    if f"{stamp} {digest}" in known:
-        return
-    place = received_path(course, student, digest)
-    if submission.digest and not place.exists():
-        write_whole(place, intake.content(path))
-    value = {"name": outputs.one_line(path.name, 80), "doubts": doubts, "notes": submission.notes}
-    course.book.put("receipt", course.assignment, student.id, f"{stamp} {digest}", value)
+def _keep(course, student, path, item, doubts, notes):
+    stamp, digest = item.split(" ")
+    with contextlib.suppress(ValueError):  # a link, a folder: there is nothing to copy
+        data, place = intake.content(path), received_path(course, student, digest)
+        if not place.exists():
+            write_whole(place, data)
+    value = {"name": outputs.one_line(path.name, 80), "doubts": doubts, "notes": notes}
+    course.book.put("receipt", course.assignment, student.id, item, value)
     log(course, "received", student=student.id, name=value["name"], handed_in=stamp, sha256=digest)
 
 
@@ -192,11 +186,13 @@ def checked(policy, enrolled):
 
 def _moment(text, what="deadline"):
     """Return the time that a text says; without a zone it is this machine's. None for no text."""
-    if not text:
-        return None
     try:
         return datetime.datetime.fromisoformat(text.strip()).astimezone(datetime.UTC)
+    except AttributeError:
+        return None
     except ValueError:
+        if not text.strip():
+            return None
         raise ValueError(f"{what} must be like 2026-05-01T23:59, got {text!r}") from None
 
 
@@ -209,63 +205,51 @@ class State(NamedTuple):
     chosen: dict
     records: dict
     flags: dict
-    files: dict
 
 
-def survey(course, known=None):
-    """Read what was received, and return the `State`; `known` saves reading files again."""
-    receipts = course.book.all("receipt", course.assignment)
-    files = known.files if known else {}
-    chosen, rules = {}, rules_of(course)
-    for student in course.students:
-        chosen[student.id] = _choose(course, student, receipts.get(student.id, {}), rules, files)
+def survey(course):
+    """Read what was received, and return the `State`."""
+    receipts, rules = course.book.all("receipt", course.assignment), rules_of(course)
+    chosen = {s.id: _choose(course, s, receipts.get(s.id, {}), rules) for s in course.students}
     stored = course.book.all("record", course.assignment)
     records = {student: entry["record"] for student, entry in stored.items()}
-    return State(chosen, records, _copies(course, chosen), files)
+    return State(chosen, records, _copies(course, chosen))
 
 
-def _choose(course, student, receipts, rules, files):
+def _choose(course, student, receipts, rules):
     """Return what counts: the newest notebook in which something is answered, and is in time."""
     deadline = _moment(student.fields.get("deadline")) or _moment(rules["deadline"])
     sequence = []
     for item, value in sorted(receipts.items()):
         stamp, digest = item.split(" ")
-        if sequence and sequence[-1][1] == digest:
+        if sequence and sequence[-1].digest == digest:
             continue  # the same file once more: the first time counts
-        path = received_path(course, student, digest)
-        if digest not in files:
-            rejected = intake.Submission("rejected", digest, [], value["notes"], [])
-            files[digest] = intake.read(path) if path.exists() else rejected
-        late = 0.0
+        path, late = received_path(course, student, digest), 0.0
+        cells, notes = intake.read(path)[1:] if path.exists() else ([], value["notes"])
         if deadline is not None:
             after = datetime.datetime.fromisoformat(stamp) - deadline
             late = max(0.0, after.total_seconds() - 60 * float(rules["grace"]))
-        sequence.append((stamp, digest, value, late, files[digest]))
+        notes = [f"late by {_span(late)}"] * bool(late) + notes
+        own = (digest, value["name"], stamp, late, cells, notes, value["doubts"])
+        sequence.append(Chosen("ready" if cells else "rejected", *own))
     if not sequence:
-        return Chosen("missing", notes=("nothing was handed in",))
-    in_time = [entry for entry in sequence if not entry[3] or rules["late"] != "reject"]
-    late = [entry[2]["name"] for entry in sequence if entry not in in_time]
-    notes = [f"handed in late and does not count: {name}" for name in late]
+        return Chosen("missing", notes=["nothing was handed in"])
+    in_time = [own for own in sequence if not own.late or rules["late"] != "reject"]
+    refused = [own.name for own in sequence if own.late and rules["late"] == "reject"]
+    refused = [f"handed in late and does not count: {name}" for name in refused]
     if not in_time:
-        return Chosen("late", time=sequence[-1][0], late=sequence[0][3], notes=tuple(notes))
+        return Chosen("late", time=sequence[-1].time, late=sequence[0].late, notes=refused)
 
-    def rank(entry):
-        count = rebuild.count_answers(course.release, entry[4].cells)
-        return entry[4].status == "ready", count is not None, bool(count), entry[0]
+    def rank(own):
+        count = rebuild.count_answers(course.release, own.cells)
+        return bool(own.cells), count is not None, bool(count), own.time
 
-    best = max(in_time, key=rank)
-    stamp, digest, value, late, submission = best
-    doubts = list(value["doubts"])
-    if best is not in_time[-1]:
-        last = in_time[-1]
-        why = "; ".join(last[4].notes) if last[4].status != "ready" else "nothing is answered there"
-        doubts.append(f"{value['name']} was taken, not {last[2]['name']}: {why}")
-    if late:
-        notes.append(f"late by {_span(late)}")
-    status = "ready" if submission.status == "ready" else "rejected"
-    notes += submission.notes
-    values = (status, digest, value["name"], stamp, late, submission, tuple(notes), tuple(doubts))
-    return Chosen(*values)
+    best, last = max(in_time, key=rank), in_time[-1]
+    doubts = list(best.doubts)
+    if best is not last:
+        why = "nothing is answered there" if last.cells else "; ".join(last.notes)
+        doubts.append(f"{best.name} was taken, not {last.name}: {why}")
+    return best._replace(notes=refused + best.notes, doubts=doubts)
 
 
 def _span(seconds):
@@ -276,18 +260,12 @@ def _span(seconds):
 def _copies(course, chosen):
     """Return id → words on who has the same answers; what nobody has written does not count."""
     stubs = {source.grade_id(c): rebuild.squeeze(c.source) for c in course.release.cells}
-    known = {text for name, text in stubs.items() if name} | {""}
-    owners = {}
+    known, owners = {text for name, text in stubs.items() if name} | {""}, {}
     for student, choice in chosen.items():
-        texts = []
-        for cell in choice.submission.cells if choice.submission else []:
-            text = rebuild.squeeze(cell.source)
-            answer = cell.grade_id in stubs and cell.grade_id not in (None, "student")
-            if answer and text not in known:
-                texts.append(f"{cell.grade_id}:{text}")
-        written = "\n".join(sorted(texts))
-        if len(written) > 150:
-            owners.setdefault(written, []).append(student)
+        texts = {(cell.grade_id, rebuild.squeeze(cell.source)) for cell in choice.cells}
+        texts = {(n, t) for n, t in texts if n and n in stubs and n != "student" and t not in known}
+        if sum(len(text) for _, text in texts) > 140:
+            owners.setdefault(frozenset(texts), []).append(student)
     flags = {}
     for same in owners.values():
         for own in same if len(same) > 1 else []:

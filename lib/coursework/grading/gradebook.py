@@ -56,7 +56,7 @@ def release(notebook):
 
 
 class Book:
-    """The gradebook of a course folder, open; use it in a ``with``."""
+    """The gradebook of a course folder, open: see `opened`."""
 
     def __init__(self, out):
         path = Path(out) / "gradebook.db"
@@ -69,12 +69,6 @@ class Book:
         key = "PRIMARY KEY (kind, assignment, student, item)"
         self.db.execute(text(f"CREATE TABLE IF NOT EXISTS coursework ({columns}, {key})"))
         self.db.commit()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.nbgrader.close()
 
     def put(self, kind, assignment, student, item, value):
         """Store a value (without a commit)."""
@@ -140,7 +134,8 @@ class Book:
         """
         name, assignment = student.name, source.assignment
         self.enter_student(student)
-        submission = self.nbgrader.update_or_create_submission(assignment, name)
+        with self.db.no_autoflush:  # nbgrader links its objects before it adds them
+            submission = self.nbgrader.update_or_create_submission(assignment, name)
         submission.timestamp = time.replace(tzinfo=None)
         hidden = []
         for grade in submission.notebooks[0].grades:
@@ -201,7 +196,8 @@ def opened(out):
         If another program has locked it.
     """
     try:
-        with Book(out) as book:
+        book = Book(out)
+        with contextlib.closing(book.nbgrader):
             yield book
     except OperationalError as error:
         if "locked" not in str(error):

@@ -5,7 +5,6 @@ The folder of submissions is only looked into: each file goes, as it is, into th
 said in its receipt, and whatever leaves a doubt asks for a person.
 """
 
-import ast
 import datetime
 import hashlib
 import json
@@ -14,6 +13,8 @@ import re
 import stat
 from pathlib import Path
 from typing import NamedTuple
+
+import nbformat
 
 from coursework import normalise
 from coursework.grading.outputs import one_line
@@ -38,16 +39,11 @@ class Cell(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """A file that was handed in: its cells, or why there are none (`status` "rejected").
+    """A file that was handed in: its cells (none if it is no notebook), and notes on it."""
 
-    `notes` say what is unusual, `doubts` what a person must look at.
-    """
-
-    status: str
     digest: str
     cells: list
     notes: list
-    doubts: list
 
 
 class Found(NamedTuple):
@@ -86,9 +82,9 @@ def find(folder, assignment, students):
         elif is_folder and not NOTEBOOK.search(entry.name):
             files[owner.id] += _in_folder(entry, assignment)
         else:
-            files[owner.id].append(Found(entry, doubts + _odd_name(entry)))
+            files[owner.id].append(_found(entry, *doubts))
     for path in [p for p in strangers if not p.is_dir()]:
-        named = declared_id(read(path))
+        named = declared_id(read(path).cells)
         if named in files and not files[named]:
             words = f"{one_line(path.name, 60)} is named after nobody; the notebook says {named}"
             files[named].append(Found(path, [words]))
@@ -99,50 +95,48 @@ def find(folder, assignment, students):
 def _owner(entry, students, is_folder):
     """Return the student that a file or folder is named after (the longest id), and doubts."""
     name = normalise(entry.name if is_folder else NOTEBOOK.sub("", entry.name))
-    canvas, moodle = CANVAS.match(entry.name), MOODLE.match(name)
-    fits = []
+    canvas, moodle, fits = CANVAS.match(entry.name), MOODLE.match(name), []
     for student in students:
         fields = {key: normalise(value) for key, value in student.fields.items()}
         full = f"{fields.get('first_name', '')} {fields.get('last_name', '')}".strip()
-        rest = name.removeprefix(student.id)
-        if name in (student.id, student.name, fields.get("email")) or (
-            canvas and canvas[1] == fields.get("canvas")
-        ):
+        number, rest = re.sub(r"\D", "", fields.get("moodle", "")), name.removeprefix(student.id)
+        sure = name in (student.id, student.name, fields.get("email"))
+        sure = sure or (canvas and canvas[1] == fields.get("canvas"))
+        if sure or (moodle and moodle[2] == number):
             return student, []
-        if moodle:
-            if moodle[2] == re.sub(r"\D", "", fields.get("moodle", "")):
-                return student, []
-            if moodle[1] == full:
-                fits.append((len(full), student, []))
-        elif not is_folder and rest != name and not rest[0].isalnum():
-            unclear = f"the file is called {one_line(entry.name, 60)}"
-            fits.append((len(student.id), student, [] if rest[0] in "_ (" else [unclear]))
-    fits.sort(key=lambda entry: -entry[0])
+        if moodle and moodle[1] == full:
+            fits.append((len(full), student, []))
+        elif not (moodle or is_folder) and rest != name and not rest[0].isalnum():
+            unclear = [] if rest[0] in "_ (" else [f"the file is called {one_line(entry.name, 60)}"]
+            fits.append((len(student.id), student, unclear))
+    fits.sort(key=lambda fit: -fit[0])
     if not fits or len(fits) > 1 and fits[0][0] == fits[1][0]:
         return None, []
     return fits[0][1:]
 
 
-def _odd_name(path):
-    odd = [] if path.name.endswith(".ipynb") else [f"the file is called {one_line(path.name, 60)}"]
-    return odd + ["Canvas says it is late"] * ("_LATE_" in path.name)
+def _found(path, *doubts):
+    odd = not path.name.endswith(".ipynb")
+    doubts = [*doubts, *[f"the file is called {one_line(path.name, 60)}"] * odd]
+    return Found(path, doubts + ["Canvas says it is late"] * ("_LATE_" in path.name))
 
 
 def _in_folder(own, assignment):
     """Return the notebooks in a student's folder: the assignment's if there is one of its name."""
     if own.is_symlink():
         return [Found(own, ["the folder is a link, which is not followed"])]
-    places = [own / assignment, own]
-    for place in [p for p in places if p.is_dir() and not p.is_symlink()]:
-        found = [p for p in sorted(place.iterdir()) if NOTEBOOK.search(p.name)]
-        if found := [p for p in found if not p.name.startswith(".")]:
-            return [Found(path, _odd_name(path)) for path in found]
-    deeper = [p for p in sorted(own.rglob("*")) if NOTEBOOK.search(p.name)]
+
+    def notebooks(paths):
+        found = [path for path in sorted(paths) if NOTEBOOK.search(path.name)]
+        return [p for p in found if not any(part.startswith(".") for part in p.parts[-2:])]
+
+    for place in [own / assignment, own]:
+        if place.is_dir() and not place.is_symlink() and (there := notebooks(place.iterdir())):
+            return [_found(path) for path in there]
     words = "found in {}, where it was not looked for first"
-    named = [p for p in deeper if ".ipynb_checkpoints" not in p.parts][:20]
     return [
-        Found(p, [words.format(one_line(p.parent.relative_to(own.parent))), *_odd_name(p)])
-        for p in named
+        _found(p, words.format(one_line(p.parent.relative_to(own.parent))))
+        for p in notebooks(own.rglob("*"))[:20]
     ]
 
 
@@ -164,44 +158,37 @@ def content(path):
     ValueError
         With words for what it is instead.
     """
+    _need(not path.is_symlink(), "the file is a symbolic link, which is not followed")
     try:
         # Not blocking, so that a named pipe does not keep us waiting.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        if path.is_symlink():
-            raise ValueError("the file is a symbolic link, which is not followed") from None
         raise ValueError(f"the file cannot be opened: {error.strerror}") from None
-    info = os.fstat(file)
-    if not stat.S_ISREG(info.st_mode):
+    try:
+        info = os.fstat(file)
+        _need(stat.S_ISREG(info.st_mode), "this is no file but a folder, pipe or device")
+        size = f"the file has {info.st_size >> 20} MB; at most {LARGEST >> 20} are read"
+        _need(info.st_size <= LARGEST, size)
+        with open(file, "rb", closefd=False) as stream:
+            return stream.read(LARGEST + 1)
+    finally:
         os.close(file)
-        raise ValueError("this is no file but a folder, pipe or device")
-    with os.fdopen(file, "rb") as stream:
-        if info.st_size > LARGEST:
-            size = info.st_size / (1 << 20)
-            raise ValueError(f"the file has {size:.0f} MB; at most {LARGEST >> 20} are read")
-        return stream.read(LARGEST + 1)
 
 
 def read(path):
     """Read a file as a `Submission`; never raises for what it holds."""
+    digest = hashlib.sha256(path.name.encode("utf-8", "replace"))
     try:
         data = content(path)
+        digest = hashlib.sha256(data)
+        return Submission(digest.hexdigest(), *_cells(data))
     except ValueError as error:
-        return Submission("rejected", "", [], [str(error)], [])
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        cells, notes = _cells(data)
-    except ValueError as error:
-        return Submission("rejected", digest, [], [str(error)], [])
-    return Submission("ready", digest, cells, notes, [])
+        return Submission(digest.hexdigest(), [], [str(error)])
 
 
 def _cells(data):
     """Return a notebook's cells and notes on it, or raise a ValueError that says what is wrong."""
-    import nbformat
-
-    if not data.strip():
-        raise ValueError("the file is empty")
+    _need(data.strip(), "the file is empty")
     try:
         text = data.decode("utf-8-sig")
         notebook = json.loads(text)
@@ -211,9 +198,8 @@ def _cells(data):
         raise ValueError(f"the file is no JSON, so no notebook: {error}") from None
     except (RecursionError, MemoryError):
         raise ValueError("the file is JSON that nests too deeply") from None
-    if not isinstance(notebook, dict):
-        raise ValueError("the file is JSON but no notebook")
-    notes = _kernel_note(notebook)
+    _need(isinstance(notebook, dict), "the file is JSON but no notebook")
+    notes = []
     if notebook.get("nbformat") != 4:
         notes.append(f"notebook format {str(notebook.get('nbformat'))[:10]} was converted")
         try:
@@ -221,24 +207,23 @@ def _cells(data):
         except Exception as error:  # any kind of exception, for any kind of file
             what = one_line(str(error), 100) or type(error).__name__
             raise ValueError(f"the file is no notebook: {what}") from None
-    if not isinstance(notebook.get("cells"), list):
-        raise ValueError("the notebook has no list of cells")
-    if len(notebook["cells"]) > MOST_CELLS:
-        raise ValueError(f"the notebook has {len(notebook['cells'])} cells; {MOST_CELLS} are read")
-    cells = [cell for cell in map(_cell, notebook["cells"]) if cell is not None]
-    if not cells:
-        raise ValueError("the notebook has no cells")
-    longest = max(len(cell.source) for cell in cells)
-    if longest > LONGEST:
-        raise ValueError(f"a cell has {longest} characters; at most {LONGEST} are read")
-    if sum(len(cell.source) for cell in cells) > MOST_TEXT:
-        raise ValueError(f"the cells have more than the {MOST_TEXT} characters that are read")
+    found = notebook.get("cells")
+    _need(isinstance(found, list), "the notebook has no list of cells")
+    _need(len(found) <= MOST_CELLS, f"the notebook has {len(found)} cells; {MOST_CELLS} are read")
+    cells = [_cell(cell) for cell in found if isinstance(cell, dict)]
+    _need(cells, "the notebook has no cells")
+    sizes = [len(cell.source) for cell in cells]
+    words = f"a cell has {max(sizes)} characters, all have {sum(sizes)}; at most {LONGEST} and "
+    _need(max(sizes) <= LONGEST and sum(sizes) <= MOST_TEXT, f"{words}{MOST_TEXT} are read")
     return cells, notes
 
 
+def _need(fine, words):
+    if not fine:
+        raise ValueError(words)
+
+
 def _cell(found):
-    if not isinstance(found, dict):
-        return None
     source = found.get("source", "")
     if isinstance(source, list):
         source = "".join(line for line in source if isinstance(line, str))
@@ -256,24 +241,8 @@ def _dict(value):
     return value if isinstance(value, dict) else {}
 
 
-def _kernel_note(notebook):
-    spec = _dict(_dict(notebook.get("metadata")).get("kernelspec"))
-    name, language = spec.get("name"), spec.get("language", "python")
-    if isinstance(name, str) and (language != "python" or not re.match(r"(conda.*)?python", name)):
-        return [f"kernel {one_line(name, 30)!r} was ignored: everything runs with Python"]
-    return []
-
-
-def declared_id(submission):
-    """Return the id that a submission's cell `student` gives, as far as it can be read."""
-    for cell in submission.cells:
-        if cell.kind == "code" and "student" in (cell.grade_id, cell.cell_id):
-            try:
-                statements = ast.parse(cell.source).body
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                return None
-            for statement in statements:
-                value = getattr(statement, "value", None)
-                if isinstance(statement, ast.Assign) and isinstance(value, ast.Constant):
-                    return normalise(value.value)
-    return None
+def declared_id(cells):
+    """Return the id that a notebook's cell `student` gives, as far as it can be read."""
+    texts = [c.source for c in cells if c.kind == "code" and "student" in (c.grade_id, c.cell_id)]
+    found = re.search(r"""^student *= *(["']?)(.+?)\1 *(#.*)?$""", texts[0] if texts else "", re.M)
+    return normalise(found[2]) if found else None

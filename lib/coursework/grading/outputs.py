@@ -4,6 +4,8 @@ import base64
 import binascii
 import re
 
+import nbformat
+
 RECORD = "application/vnd.overparam.answer+json"
 LONGEST = 10_000  # characters of a cell's text
 MOST_PICTURES = 8
@@ -61,17 +63,12 @@ def attachments(found):
 
 def records(outputs):
     """Return the records of answers among a cell's raw outputs."""
-    found = []
-    for output in _dicts(outputs):
-        data = output.get("data")
-        if isinstance(data, dict) and RECORD in data:
-            found.append(data[RECORD])
-    return found
+    return [data[RECORD] for _, data in _dicts(outputs) if RECORD in data]
 
 
 def error(outputs):
     """Return the error that ended a cell as one line, or an empty string."""
-    for output in _dicts(outputs):
+    for output, _ in _dicts(outputs):
         if output.get("output_type") == "error":
             name, value = one_line(output.get("ename"), 60), one_line(output.get("evalue"))
             return f"{name}: {value}" if value else name or "an error"
@@ -84,12 +81,8 @@ def clean(outputs, cut=False):
     Streams, tracebacks and results are kept as text; pictures as pictures. SVG comes as an
     ``<img>`` of ours: a picture there runs no script and fetches nothing.
     """
-    import nbformat
-
     kept, left, seen = [], LONGEST, 0
-    for output in _dicts(outputs):
-        kind, data = output.get("output_type"), output.get("data")
-        data = data if isinstance(data, dict) else {}
+    for output, data in _dicts(outputs):
         pictures = _pictures(data) if seen < MOST_PICTURES else {}
         if pictures:
             seen += 1
@@ -97,44 +90,39 @@ def clean(outputs, cut=False):
                 pictures = {"text/html": f'<img src="data:image/svg+xml;base64,{svg}">'}
             bundle = pictures | {"text/plain": "picture"}
             kept.append(nbformat.v4.new_output("display_data", bundle))
-            continue
-        text = _text(output, kind, data)[: left + 1]
-        if not text:
-            continue
-        if left <= 0:
-            cut = True
-            continue
-        text = plain(text, left)
-        left -= len(text)
-        text = text if text.endswith("\n") else text + "\n"
-        kept.append(nbformat.v4.new_output("stream", name="stdout", text=text))
-    if cut:
-        words = "… more was displayed than is kept\n"
-        kept.append(nbformat.v4.new_output("stream", name="stdout", text=words))
-    return kept
+        elif text := _text(output, data)[: left + 1]:
+            text = plain(text, left) if left > 0 else ""
+            left -= len(text)
+            cut = cut or left <= 0
+            kept += [stream(text)] * bool(text)
+    return kept + [stream("… more was displayed than is kept")] * cut
+
+
+def stream(text):
+    """Return text as an output."""
+    text = text if text.endswith("\n") else text + "\n"
+    return nbformat.v4.new_output("stream", name="stdout", text=text)
 
 
 def _dicts(outputs):
-    return [o for o in outputs if isinstance(o, dict)] if isinstance(outputs, list) else []
+    """Return pairs of an output and its data, of what has the form of one."""
+    found = [o for o in outputs if isinstance(o, dict)] if isinstance(outputs, list) else []
+    return [(o, o["data"] if isinstance(o.get("data"), dict) else {}) for o in found]
 
 
-def _text(output, kind, data):
+def _text(output, data):
     """Return the text of an output; what is not text is named."""
-    if kind == "stream":
-        return output.get("text") if isinstance(output.get("text"), str) else ""
-    if kind == "error":
+    if output.get("output_type") == "error":
         lines = output.get("traceback")
         lines = [plain(line, 1000) for line in lines] if isinstance(lines, list) else []
         lines = "\n".join(lines).split("\n")
-        if len(lines) > LAST_LINES:
-            lines = ["…", *lines[-LAST_LINES:]]
+        lines = lines if len(lines) <= LAST_LINES else ["…", *lines[-LAST_LINES:]]
         return "\n".join(lines) or error([output])
-    if RECORD in data or not data:
+    text = data.get("text/plain", output.get("text"))
+    if RECORD in data or not (data or text):
         return ""
-    text = data.get("text/plain")
-    if isinstance(text, str):
-        return text
-    return f"({one_line(', '.join(map(str, data)), 80)} is not shown)"
+    named = f"({one_line(', '.join(map(str, data)), 80)} is not shown)" if data else ""
+    return text if isinstance(text, str) else named
 
 
 def _pictures(bundle):

@@ -8,6 +8,8 @@ of it. A cell whose grade id is lost is recognised by its own id, or by where it
 import copy
 from typing import NamedTuple
 
+import nbformat
+
 from coursework.grading import outputs
 from coursework.grading.source import grade_id, is_solution
 
@@ -18,9 +20,9 @@ class Rebuilt(NamedTuple):
     """A notebook in nbgrader's form, what to run of it, and what was put right.
 
     `program` lists the code cells in order: `id`, `source`, `stage` (0 before the first part,
-    then counted by the cells whose grade id ends in -given) and `grade_id`. `answered` are the
-    grade ids of cells that differ from the release, `extras` the grade ids (or None) that cells of
-    the student's own stand after.
+    then counted by the cells whose grade id ends in -given), `grade_id` and `name`. `answered` are
+    the grade ids of cells that differ from the release, `extras` the grade ids (or None) that cells
+    of the student's own stand after.
     """
 
     notebook: dict
@@ -40,23 +42,20 @@ def rebuild(release, cells):
         nbgrader's release of the notebook: its check sums tell what was left untouched.
     cells : list of intake.Cell
     """
-    import nbformat
-
     known = {grade_id(cell): cell for cell in release.cells if grade_id(cell)}
     answers, extras, adopted = _sort(release, cells)
-    made, program, stage = [], [], 0
-    order = [(None, _own(extra)) for extra in extras.get(None, [])]
+    order, program, stage = [(None, own) for own in extras.get(None, [])], [], 0
     for cell in release.cells:
-        order.append((cell, _filled(cell, answers.get(grade_id(cell)))))
-        order += [(None, _own(extra)) for extra in extras.get(_key(cell), [])]
-    for number, (cell, filled) in enumerate(order):
-        filled["id"] = f"cell-{number}"
-        name = cell and grade_id(cell)
-        stage += (name or "").endswith("-given")
-        made.append(filled)
+        order.append((cell, answers.get(grade_id(cell))))
+        order += [(None, own) for own in extras.get(_key(cell), [])]
+    made, last = [_filled(cell, own) for cell, own in order], "the top"
+    for number, filled in enumerate(made):
+        filled["id"], name = f"cell-{number}", grade_id(filled)
+        last, words = name or last, f"cell {name}" if name else f"a cell added after {last}"
+        stage += last == name and name.endswith("-given")
         if filled.cell_type == "code":
-            program.append({"id": filled["id"], "source": filled.source, "stage": stage})
-            program[-1]["grade_id"] = name
+            entry = {"id": filled["id"], "source": filled.source, "stage": stage}
+            program.append(entry | {"grade_id": name, "name": words})
     notebook = nbformat.v4.new_notebook(cells=made, metadata=release.metadata)
     answered = [name for name, cell in answers.items() if _differs(cell, known[name])]
     notes, doubts = _notes(known, cells, answers, adopted)
@@ -138,54 +137,47 @@ def _adopt(release, answers, extras, adopted):
 
 
 def _filled(cell, own):
-    """Return a cell of the release with the student's text."""
+    """Return a cell of the release (None: one of the student's own) with the student's text."""
+    if cell is None:
+        made = nbformat.v4.new_code_cell if own.kind == "code" else nbformat.v4.new_markdown_cell
+        cell = made()
     cell = copy.deepcopy(cell)
     if cell.cell_type == "code":
         cell.update(outputs=[], execution_count=None)
-        if own is not None and own.kind == "code" and own.source.strip() != cell.source.strip():
+    if own is not None and own.source.strip() != cell.source.strip():
+        if cell.cell_type == "markdown":
+            cell.source = outputs.clean_text(own.source)
+            cell.attachments = outputs.attachments(own.attachments)
+        elif own.kind == "code":
             cell.source = own.source
-    elif own is not None and own.source.strip() != cell.source.strip():
-        cell.source = outputs.clean_text(own.source)
-        cell.attachments = outputs.attachments(own.attachments)
     return cell
-
-
-def _own(cell):
-    import nbformat
-
-    if cell.kind == "code":
-        return nbformat.v4.new_code_cell(cell.source)
-    made = nbformat.v4.new_markdown_cell(outputs.clean_text(cell.source))
-    made.attachments = outputs.attachments(cell.attachments)
-    return made
 
 
 def _notes(known, cells, answers, adopted):
     """Say what differs from a notebook in which only answers were written: notes, and doubts."""
-    given = [cell.grade_id for cell in cells if cell.grade_id in known]
-    texts = {name: [c.source for c in cells if c.grade_id == name] for name in given}
-    locked = [name for name in known if not is_solution(known[name])]
-    edited = [
-        name
-        for name in locked
-        if name in texts and squeeze(known[name].source) not in map(squeeze, texts[name])
-    ]
-    kinds = {name: cell.kind for name, cell in answers.items()}
-    turned = [n for n in kinds if known[n].cell_type == "code" and kinds[n] != "code"]
-    missing = [n for n in known if n not in locked and n not in answers]
-    notes = {
-        "repeated cells, all run in order": [n for n in known if given.count(n) > 1],
-        "edited locked cells, restored": edited,
-        "deleted locked cells, restored": [n for n in locked if n not in given],
-    }
-    doubts = {
-        "missing answer cells": missing,
-        "answer cells turned into text, not run": turned,
-        "answer cells recognised by their place, not by their id": adopted,
-    }
     if not answers:
         return [], ["no cell of this assignment is recognised in the notebook"]
-    return _words(notes), _words(doubts)
+    texts = {}
+    for cell in cells:
+        texts.setdefault(cell.grade_id, []).append(squeeze(cell.source))
+    locked = {name: squeeze(cell.source) for name, cell in known.items() if not is_solution(cell)}
+    turned = [n for n, own in answers.items() if own.kind != "code" == known[n].cell_type]
+    notes = _words(
+        {
+            "repeated cells, all run in order": [n for n in known if len(texts.get(n, ())) > 1],
+            "edited locked cells, restored": [
+                name for name, text in locked.items() if name in texts and text not in texts[name]
+            ],
+            "deleted locked cells, restored": [name for name in locked if name not in texts],
+        }
+    )
+    return notes, _words(
+        {
+            "missing answer cells": [n for n in known if n not in locked and n not in answers],
+            "answer cells turned into text, not run": turned,
+            "answer cells recognised by their place, not by their id": adopted,
+        }
+    )
 
 
 def _words(kinds):

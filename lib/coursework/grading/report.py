@@ -1,27 +1,49 @@
-"""What is made of the gradebook: the table, a page for each student, uploads for other systems."""
+"""What is made of the gradebook: the table, and a page for each student."""
 
 import csv
 import html
 import io
-import json
 import math
-import zipfile
 from collections import Counter
 from pathlib import Path
+from string import Template
 
 import nbformat
 
-from coursework import normalise
-from coursework.grading import outputs, roster
-from coursework.grading.course import judge_digest, rules_of, write_whole
+from coursework.grading import outputs
+from coursework.grading.course import judge_digest, last_points, log, rules_of, write_whole
 from coursework.grading.source import grade_id
 
 STATUSES = ("graded", "incomplete", "missing", "late", "rejected", "failed", "pending")
-HERE = Path(__file__).parent
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
+OLDER = "graded with an earlier source or check"
+# A page that runs nothing and fetches nothing; all that others wrote is escaped.
+PAGE = Path(__file__).with_name("feedback.html")
 
 
 # The table
+
+
+def write_all(course, state, pages=True):
+    """Write the log, the table with a line for everybody, and feedback; return the table's rows.
+
+    grades.csv is the assignment that was graded last; the same table stays under its name.
+    """
+    table = log_changes(course, state)
+    for name in (f"grades-{course.assignment}.csv", "grades.csv"):
+        write_csv(course.out / name, table)
+    if pages:
+        write_pages(course, state, table)
+    return table
+
+
+def log_changes(course, state):
+    """Write each change of somebody's points into the log, whoever made it; return the rows."""
+    table, logged = rows(course, state), last_points(course)
+    for row in table:
+        own, points = row["student"], row["points"]
+        if logged.get(own, "") != points and row["status"] != "missing":
+            log(course, "points", student=own, before=logged.get(own, ""), after=points)
+    return table
 
 
 def rows(course, state):
@@ -41,7 +63,7 @@ def _row(course, student, state, scores, digest, strangers):
         notes, doubts = notes + record["notes"], doubts + record["doubts"]
         status = record["status"]
         if record["judge"] != digest or record["source"] != course.source.digest:
-            notes.append("graded with an earlier source or check")
+            notes.append(OLDER)
         if status == "failed" and scores:
             doubts.append("the points are those of an earlier file")
         elif record["digest"] != choice.digest:
@@ -107,62 +129,45 @@ def write_csv(path, lines):
 def summary(course, table, walls):
     """Return what is shown on the screen at the end."""
     counts = Counter(entry["status"] for entry in table)
-    lines = [", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])]
     waiting = sum(entry["needs_human"] == "yes" for entry in table)
-    lines.append(f"{waiting} of {len(table)} wait for a person (column needs_human)")
     odd = [entry for entry in table if entry["status"] != "graded" or entry["reason"]]
-    width = min(30, max((len(entry["student"]) for entry in odd), default=0))
-    for entry in odd[:40]:
-        name = entry["student"].ljust(width)
-        lines.append(f"  {name}  {entry['status']:<10}  {entry['points']:>5}  {entry['reason']}")
-    if len(odd) > 40:
-        lines.append(f"  … and {len(odd) - 40} more in the table")
     names = course.book.all("strangers", course.assignment).get("", {}).get("names", [])
-    if names:
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        lines.append(f"belong to nobody on the roster: {', '.join(names[:10])}{more}")
-    old = sum("graded with an earlier source or check" in entry["reason"] for entry in table)
-    if old:
-        words = "were graded with an earlier source or check; --regrade grades them again"
-        lines.append(f"{old} {words}")
-    out = course.out
-    lines.append(f"sandbox: {walls}")
-    lines.append(f"grades: {out / 'grades.csv'}   feedback: {out / 'feedback'}")
-    lines.append(f"gradebook: {out / 'gradebook.db'} (nbgrader, assignment {course.assignment})")
-    return "\n".join(lines)
+    old = sum(OLDER in entry["reason"] for entry in table)
+    lines = [
+        ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]),
+        f"{waiting} of {len(table)} wait for a person (column needs_human)",
+        *("  {student:<12}  {status:<10}  {points:>5}  {reason}".format(**e) for e in odd[:40]),
+        f"  … and {len(odd) - 40} more in the table" * (len(odd) > 40),
+        f"belong to nobody on the roster: {', '.join(names[:10])}{' …' * (len(names) > 10)}"
+        * bool(names),
+        f"{old} were {OLDER}; --regrade grades them again" * bool(old),
+        f"sandbox: {walls}",
+        f"grades: {course.out / 'grades.csv'}   feedback: {course.out / 'feedback'}",
+        f"gradebook: {course.out / 'gradebook.db'} (nbgrader, assignment {course.assignment})",
+    ]
+    return "\n".join(filter(None, lines))
 
 
 # The notebook for the formgrader, and the page for the student
 
 
-def fill(course, rebuilt, outcome):
-    """Return the rebuilt notebook with what its cells have shown, and a verdict at each check."""
-    checks = {g.grade_id: g for g in course.source.graded if not g.by_person}
-    for cell in rebuilt.notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        cell.outputs = outcome.shown.get(cell["id"], [])
-        if grade_id(cell) in checks:
-            label, result = checks[grade_id(cell)].label, outcome.results[grade_id(cell)]
-            text = f"Part {label}: {result.message}\n"
-            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
-    return rebuilt.notebook
+def _place(course, step, student, suffix):
+    folder = course.out / step / student.name / course.assignment
+    return folder / f"{course.assignment}{suffix}"
 
 
-def _graded_path(course, student):
-    folder = course.out / "autograded" / student.name / course.assignment
-    return folder / f"{course.assignment}.ipynb"
-
-
-def write_notebook(course, student, notebook):
-    """Write the notebook that the formgrader shows."""
-    write_whole(_graded_path(course, student), nbformat.writes(notebook))
-
-
-def page_path(course, student):
-    """Return where a student's page is."""
-    folder = course.out / "feedback" / student.name / course.assignment
-    return folder / f"{course.assignment}.html"
+def write_notebook(course, student, notebook, outcome):
+    """Write what the formgrader shows: what the cells have shown, and a verdict at each check."""
+    said = {
+        g.grade_id: f"Part {g.label}: {outcome.results[g.grade_id].message}"
+        for g in course.source.graded
+        if not g.by_person
+    }
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            words, shown = said.get(grade_id(cell)), outcome.shown.get(cell["id"], [])
+            cell.outputs = [outputs.stream(words)] if words else shown
+    write_whole(_place(course, "autograded", student, ".ipynb"), nbformat.writes(notebook))
 
 
 def write_pages(course, state, table):
@@ -179,27 +184,19 @@ def write_pages(course, state, table):
         notes = dict.fromkeys([*choice.notes, *(record["notes"] if record else [])])
         lines += [f"Note: {note}" for note in notes]
         lines += [f"Not graded by a person yet: {row['waiting']}"] * bool(row["waiting"])
-        path, cells = _graded_path(course, student), []
+        path, cells = _place(course, "autograded", student, ".ipynb"), []
         if record and record["status"] != "failed" and path.exists():
             cells = nbformat.read(path, as_version=4).cells
         body = [_element("p", line) for line in lines]
         own = scores.get(student.name, {})
         body += [_shown(cell, own.get(grade_id(cell)), course) for cell in cells]
-        title = f"{course.assignment}: {row['status']}"
-        text = _page(title, "".join(body))
-        path = page_path(course, student)
+        title = html.escape(f"{course.assignment}: {row['status']}")
+        text = Template(PAGE.read_text(encoding="utf-8")).substitute(
+            title=title, body="".join(body)
+        )
+        path = _place(course, "feedback", student, ".html")
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text)
-
-
-def _page(title, body):
-    """Return a page that runs nothing and fetches nothing: all that others wrote is escaped."""
-    style = (HERE / "feedback.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta '
-        f'http-equiv="Content-Security-Policy" content="{POLICY}"><style>{style}</style>'
-        f"{_element('title', title)}</head><body>{_element('h1', title)}{body}</body></html>\n"
-    )
 
 
 def _element(tag, text, kind=""):
@@ -209,153 +206,16 @@ def _element(tag, text, kind=""):
 
 def _shown(cell, score, course):
     """Return a cell as a piece of a page."""
-    parts = [_element("pre", cell.source, cell.cell_type)]
-    bundles = [output.get("data", {}) for output in cell.get("outputs", [])]
-    for output, data in zip(cell.get("outputs", []), bundles, strict=True):
-        if not data:
-            parts.append(_element("pre", output.get("text", ""), "output"))
+    parts, shown = [_element("pre", cell.source, cell.cell_type)], cell.get("outputs", [])
+    parts += [_element("pre", o["text"], "output") for o in shown if "text" in o]
+    bundles = [o.get("data", {}) for o in shown]
     for data in [*bundles, *cell.get("attachments", {}).values()]:
-        for kind in ("image/png", "image/jpeg"):
-            if kind in data:
-                parts.append(f'<img alt="picture" src="data:{kind};base64,{data[kind]}">')
+        for kind in {"image/png", "image/jpeg"} & set(data):
+            parts.append(f'<img alt="picture" src="data:{kind};base64,{data[kind]}">')
         parts.append(data.get("text/html", ""))  # of our own making: see outputs.clean
     if score is not None and grade_id(cell):
         points, waiting, _, comment = score
         words = "not graded by a person yet" if waiting else f"{number(points)} points"
         parts.append(_element("p", words, "points"))
-        if comment:
-            parts.append(_element("p", comment, "comment"))
+        parts += [_element("p", comment, "comment")] * bool(comment)
     return f"<section>{''.join(parts)}</section>"
-
-
-# Uploads
-
-
-def final_points(table, partial=False, zero=False):
-    """Return id → points of what is final, and id → why not of what is not.
-
-    Parameters
-    ----------
-    table : list of dict
-    partial : bool
-        Take sums in which a person's part is still open as well.
-    zero : bool
-        Take 0 for who has handed in nothing.
-    """
-    points, left = {}, {}
-    for row in table:
-        own, open_parts = row["student"].removeprefix("'"), row["waiting"]
-        if row["status"] == "missing":
-            why = "" if zero else "missing"
-        elif row["status"] in ("graded", "incomplete"):
-            why = f"waits for a person: {open_parts}" if open_parts and not partial else ""
-        else:
-            why = row["status"]
-        if why or row["points"] == "":
-            left[own] = why or "no points"
-        else:
-            points[own] = row["points"]
-    return points, left
-
-
-def filled(export, column, match, names, points, overwrite=False):
-    """Return lines of another system's own export with one column filled in.
-
-    Parameters
-    ----------
-    export : path
-        What the other system exported.
-    column : str
-        The heading of the column to fill, or its beginning.
-    match : str
-        The column that holds the roster's ids, or e-mail addresses.
-    names : dict
-        What may stand in `match` → id.
-    points : dict
-        Id → points.
-    overwrite : bool
-        Also where other points stand already.
-
-    Returns
-    -------
-    lines : list of dict
-    left : dict
-        Id → why there are points that went nowhere.
-    """
-    lines, columns = roster.read_table(export, "the export")
-    if match not in columns:
-        raise ValueError(f"{export} has no column {match!r}; it has: {', '.join(columns[:8])}")
-    fits = [c for c in columns if c == column] or [c for c in columns if c.startswith(column)]
-    if len(fits) != 1:
-        raise ValueError(f"the column {column!r} fits {len(fits)} columns of {export}, not one")
-    left, made = dict.fromkeys(points, "not in the export"), []
-    for line in lines:
-        own = names.get(normalise(line.get(match, "")))
-        if own not in points:
-            # "Points Possible" belongs to Canvas's format and stays.
-            if str(line.get("Student", "")).strip().startswith("Points Possible"):
-                made.append(line)
-            continue
-        there = line.get(fits[0], "").strip()
-        if there and not overwrite and not _same(there, points[own]):
-            left[own] = f"{there} stands there already, not {points[own]}"
-            continue
-        del left[own]
-        made.append(line | {fits[0]: points[own]})
-    return [{c: line.get(c, "") for c in columns} for line in made], left
-
-
-def _same(text, points):
-    try:
-        return float(text.replace(",", ".")) == float(points)
-    except ValueError:
-        return text in ("-", "")
-
-
-def gradescope(table, course, state, points):
-    """Return lines in the columns of Gradescope's own table, and results for its autograder.
-
-    Returns
-    -------
-    lines : list of dict
-    results : dict
-        E-mail address → what Gradescope takes as results.json.
-    """
-    lines, results = [], {}
-    for student, row in zip(course.students, table, strict=True):
-        email, record = student.fields.get("email", "").strip(), state.records.get(student.id)
-        worth, given = course.assignment, points.get(student.id)
-        names = {"First Name": "first_name", "Last Name": "last_name"}
-        line = {name: field(student.fields.get(key, "")) for name, key in names.items()}
-        line |= {"SID": field(student.id), "Email": field(email), worth: given or ""}
-        lines.append(line | {f"{worth} - Max Points": row["max"]})
-        if not email or given is None:
-            continue
-        tests = [
-            {
-                "name": f"Part {g.label}",
-                "score": float(row[g.label] or 0),
-                "max_score": g.points,
-                "output": (record or {"messages": {}})["messages"].get(g.grade_id, ""),
-            }
-            for g in course.source.graded
-        ]
-        if row["late"]:
-            tests.append({"name": "Late", "score": float(row["late"]), "max_score": 0})
-        notes = "; ".join(record["notes"] if record else state.chosen[student.id].notes)
-        results[email.lower()] = {"output": notes, "output_format": "text", "tests": tests}
-    return lines, results
-
-
-def write_autograder(path, results):
-    """Write the zip file that Gradescope takes as an autograder; it runs no student's code."""
-    files = {
-        "setup.sh": "#!/bin/sh\nexit 0\n",
-        "run_autograder": (HERE / "gradescope.py").read_text(encoding="utf-8"),
-        "grades.json": json.dumps(results, indent=1),
-    }
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in files.items():
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = 0o755 << 16  # they are executed there
-            archive.writestr(entry, text)

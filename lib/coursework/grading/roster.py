@@ -32,21 +32,23 @@ def read_table(path, what):
     if not path.is_file():
         raise ValueError(f"{what} {path} is not there; give a CSV file")
     data = path.read_bytes()
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding)
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")
     text = text.replace("\0", "")
-    begin = text.partition("\n")[0]
-    delimiter = max(",;\t", key=begin.count)
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        lines, columns = list(reader), [name.strip() for name in reader.fieldnames or []]
+        head, *lines = [*csv.reader(text.splitlines(keepends=True), delimiter=delimiter)] or [[]]
     except csv.Error as error:
         raise ValueError(f"{what} {path} is no CSV file: {error}") from None
-    lines = [{str(k).strip(): v or "" for k, v in x.items() if isinstance(v, str)} for x in lines]
-    return [line for line in lines if any(line.values())], columns
+    columns = [name.strip() for name in head]
+    lines = [
+        dict.fromkeys(columns, "") | dict(zip(columns, line, strict=False))
+        for line in lines
+        if any(line)
+    ]
+    return lines, columns
 
 
 def read(path):

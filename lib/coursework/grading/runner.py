@@ -2,168 +2,136 @@
 
 Reads a job (a line of JSON) from standard input and writes one JSON line for each finished cell to
 standard output. When all have run it asks for the hidden instances, which are not in the sandbox
-before: they are the last thing that runs. It holds nothing that the trusted side believes: all it
-writes is taken as written by the student.
+before: they are the last thing that runs. The student's code runs in this very process, as it does
+in a kernel: whatever comes out, also in our name, is taken as written by the student.
 """
 
 import base64
-import ctypes
+import contextlib
+import itertools
 import json
 import os
+import pickle
 import resource
-import shutil
 import sys
 from pathlib import Path
-
-NOT_DUMPABLE = (4, 0)  # prctl(PR_SET_DUMPABLE, 0): the kernel's processes cannot look into this one
-DIE_WITH_PARENT = (1, 9)  # prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
 def main():
     """Run the job and leave at once, whatever the student's code has left behind."""
-    commands = os.fdopen(os.dup(0), "rb")
-    job = json.loads(commands.readline())
-    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    commands, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    become(job["uid"])
-    set_limits(job["limits"])
-    for option in (NOT_DUMPABLE, DIE_WITH_PARENT):
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(*option)
-    make_home(job["fonts"])
+    job = json.loads(commands.readline())
+    confine(job["uid"], job["limits"])
+    Path(os.environ["HOME"]).mkdir()
+    os.chdir(os.environ["HOME"])
     Path(os.environ["OVERPARAM_TASKS"]).write_bytes(base64.b64decode(job["tasks"]))
 
     def write(event):
-        results.write(json.dumps(event) + "\n")
+        results.write(json.dumps(event, default=as_text) + "\n")
         results.flush()
 
-    try:
-        run(job, write, commands)
-    except Exception as error:
-        write({"failed": f"{type(error).__name__}: {error}"[:500]})
-    results.close()
+    kept = Kept(job["limits"]["output"])
+    shell = make_shell(kept)
+    write({"started": True})
+    for cell in job["cells"]:
+        result = shell.run_cell(cell["source"], store_history=True)
+        error = result.error_before_exec or result.error_in_exec
+        # What was taken is not given back, and the next cells need some.
+        end = "memory" if isinstance(error, MemoryError) else "done"
+        event = {"cell": cell["id"], "end": end, "error": type(error).__name__ if error else ""}
+        write(event | kept.take())
+        if end != "done":
+            break
+    else:
+        write({"asks": True})
+        shell.user_ns["_asked"] = pickle.loads(base64.b64decode(commands.readline()))
+        shell.run_cell("from coursework import engine; engine.record_hidden(_asked)")
+        write({"hidden": kept.take()["outputs"]})
     os._exit(0)
 
 
-def become(uid):
-    """Take the unprivileged user id, for good; None keeps the present one."""
+def confine(uid, limits):
+    """Take an unprivileged user id (None: we have one) and limits; nothing can undo it."""
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-
-
-def set_limits(limits):
-    """Set the limits of this process and of those it starts; they cannot be raised again."""
-    wanted = {
-        "RLIMIT_CORE": 0,
-        "RLIMIT_CPU": int(limits["total"]) + 5,
-        "RLIMIT_DATA": limits["memory"],
-        "RLIMIT_FSIZE": limits["file"],
-        "RLIMIT_NPROC": limits["processes"],
-        "RLIMIT_NOFILE": 256,
-    }
+    wanted = {"CORE": 0, "CPU": int(limits["total"]) + 5, "DATA": limits["memory"]}
+    wanted |= {"FSIZE": limits["file"], "NPROC": limits["processes"], "NOFILE": 256}
     for name, value in wanted.items():
-        try:
-            resource.setrlimit(getattr(resource, name), (value, value))
-        except (AttributeError, ValueError, OSError):
-            continue  # not every system has, or lets one lower, each of them
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
 
-def make_home(fonts):
-    """Make the folders that the environment names; matplotlib's list of fonts is slow to make."""
-    for name in ("HOME", "MPLCONFIGDIR", "JUPYTER_RUNTIME_DIR"):
-        Path(os.environ[name]).mkdir(parents=True, exist_ok=True)
-    if fonts is not None and Path(fonts).exists():
-        shutil.copy(fonts, Path(os.environ["MPLCONFIGDIR"]) / Path(fonts).name)
-    os.chdir(os.environ["HOME"])
+def as_text(value):
+    """Return what JSON has no word for as text."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def make_client(nb, limits):
-    """Return an nbclient of one kernel that keeps no more output than allowed."""
-    from nbclient import NotebookClient
+class Kept:
+    """What a cell displays, in the notebook's format, up to so many characters; also a stream."""
+
+    encoding = "utf-8"
+
+    def __init__(self, most):
+        self.most, self.outputs, self.size = most, [], 0
+
+    def take(self):
+        """Return the outputs so far, and begin anew."""
+        found, cut = [], self.size > self.most
+        for kind, group in itertools.groupby(self.outputs, type):
+            if kind is str:
+                found.append({"output_type": "stream", "name": "stdout", "text": "".join(group)})
+            else:
+                found += group
+        self.outputs, self.size = [], 0
+        return {"outputs": found, "cut": cut}
+
+    def write(self, output):
+        """Keep text that is printed, or another output, if there is room."""
+        self.size += len(json.dumps(output, default=as_text))
+        if self.size <= self.most:
+            self.outputs.append(output)
+
+    def display(self, data, *more, **options):
+        """Keep what is displayed in several forms."""
+        self.write({"output_type": "display_data", "data": dict(data)})
+
+    def flush(self):
+        """Do nothing: nothing is held back."""
+
+    def isatty(self):
+        """Tell that nobody sits there."""
+        return False
+
+
+def make_shell(kept):
+    """Return the IPython in which the cells run as in a kernel, with its output in `kept`."""
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
-    class Client(NotebookClient):
-        def output(self, outs, msg, display_id, cell_index):
-            self.kept += size_of(msg["content"])
-            if self.kept > limits["output"]:
-                self.cut = True
-                return None
-            return super().output(outs, msg, None, cell_index)
+    class Hook(DisplayHook):
+        write_format_data = staticmethod(kept.display)
+        write_output_prompt = finish_displayhook = staticmethod(lambda: None)
 
-        def handle_comm_msg(self, outs, msg, cell_index):
-            """Keep no state of widgets: nothing of it is shown."""
+    class Publisher(DisplayPublisher):
+        publish = staticmethod(kept.display)
 
-        def _update_display_id(self, display_id, msg):
-            """Let what is displayed once stay as it is."""
+    class Shell(InteractiveShell):
+        enable_gui = ask_exit = staticmethod(lambda *given, **options: None)
+        _tee = staticmethod(lambda *given, **options: contextlib.nullcontext())
 
-    def remember(cell, cell_index, execute_reply):
-        client.error = execute_reply["content"].get("ename", "")
+        def _showtraceback(self, etype, evalue, stb):
+            words = {"ename": etype.__name__, "evalue": str(evalue), "traceback": stb}
+            kept.write({"output_type": "error"} | words)
 
-    client = Client(
-        nb,
-        on_cell_executed=remember,
-        timeout=max(1, round(limits["cell"])),
-        startup_timeout=60,
-        iopub_timeout=10,
-        interrupt_on_timeout=False,
-        allow_errors=True,
-        kernel_name="python3",
-        extra_arguments=["--HistoryManager.enabled=False"],
-        config=Config({"KernelManager": {"transport": "ipc"}}),
-    )
-    client.kept, client.cut = 0, False
-    return client
-
-
-def size_of(content):
-    """Return roughly how many bytes a message holds."""
-    data = content.get("data")
-    if isinstance(data, dict):
-        return sum(len(v) if isinstance(v, str) else len(json.dumps(v)) for v in data.values())
-    return len(content.get("text", "")) + sum(map(len, content.get("traceback", [])))
-
-
-def run(job, write, commands):
-    """Run the cells one after the other; stop when the kernel is dead, or out of time or memory."""
-    import logging
-
-    # jsonschema compiles a grammar of web addresses if this is there: a second, for nothing here.
-    sys.modules["rfc3987_syntax"] = None
-    import nbformat
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-
-    logging.disable(logging.CRITICAL)
-    cells = [nbformat.v4.new_code_cell(cell["source"]) for cell in job["cells"]]
-    client = make_client(nbformat.v4.new_notebook(cells=cells), job["limits"])
-    with client.setup_kernel(cleanup_kc=False):
-        write({"started": True})
-        for index, cell in enumerate(cells):
-            client.kept, client.cut, client.error = 0, False, ""
-            end = "done"
-            try:
-                client.execute_cell(cell, index)
-            except CellTimeoutError:
-                end = "time"
-            except DeadKernelError:
-                end = "died"
-            if client.error == "MemoryError":
-                end = "memory"  # what was taken is not given back: the next cells need some
-            event = {"cell": job["cells"][index]["id"], "end": end, "error": client.error}
-            write(event | {"outputs": cell.outputs, "cut": client.cut})
-            if end != "done":
-                break
-        else:
-            write({"asks": True})
-            cell = nbformat.v4.new_code_cell(json.loads(commands.readline())["source"])
-            client.nb.cells.append(cell)
-            client.kept = 0
-            client.execute_cell(cell, len(client.nb.cells) - 1)
-            write({"hidden": cell.outputs})
-        client.km.signal_kernel(9)
+    sys.stdout = sys.stderr = kept
+    config = Config({"HistoryManager": {"enabled": False}})
+    return Shell.instance(config=config, display_pub_class=Publisher, displayhook_class=Hook)
 
 
 if __name__ == "__main__":
