@@ -70,15 +70,15 @@ def test_plain_descent_never_beats_the_lower_bound(p, R, share, begin):
 def test_plain_descent_never_arrives_beyond_the_largest_step(p, R, excess):
     step = excess * 2 / R ** (p - 2)
     if step < 2:  # or the second coordinate diverges as well
-        assert np.isinf(acceleration.plain_iterations(p, R, [step], limit=2000))
+        assert np.isinf(acceleration.plain_iterations(p, R, [step], limit=300))
 
 
 def test_lower_bound_and_largest_step_over_many_draws():
     rng = np.random.default_rng(0)
     arrived = []
-    for p, R in rng.uniform([2.05, 1.5], [6, 9], (12, 2)):
-        share, limit = rng.uniform(0.05, 0.999, 60), 2 / R ** (p - 2)
-        count = acceleration.plain_iterations(p, R, share * limit, limit=10_000)
+    for p, R in rng.uniform([2.05, 1.5], [6, 9], (6, 2)):
+        share, limit = rng.uniform(0.05, 0.999, 40), 2 / R ** (p - 2)
+        count = acceleration.plain_iterations(p, R, share * limit, limit=5000)
         assert np.all(count > acceleration.plain_lower_bound(p, R))
         arrived.append(np.isfinite(count).mean())
         beyond = acceleration.plain_iterations(p, R, (1.0001 + share) * limit, limit=500)
@@ -113,7 +113,7 @@ def test_without_a_power_above_two_one_step_is_enough():
 # The family: what depth needs
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(P, st.integers(2, 6), st.floats(1, 4))
 @example(3.0, 3, 1.0)
 def test_jump_lands_in_two_steps_as_close_as_the_theorem_says(p, depth, size):
@@ -144,10 +144,10 @@ def test_network_has_its_own_jump_and_diverges_at_that_of_the_recursion(p, R, de
 
 @pytest.mark.parametrize(
     ("p", "sizes"),
-    [(3, np.geomspace(10, 100, 5)), (4, np.geomspace(5, 40, 5)), (6, np.geomspace(5, 9, 5))],
+    [(3, np.geomspace(10, 100, 5)), (4, np.geomspace(5, 40, 5)), (6, np.geomspace(5, 8, 3))],
 )
 def test_speed_up_grows_like_the_power_p_minus_two(p, sizes):
-    shares = 2 * np.linspace(0.85, 0.999, 100)
+    shares = 2 * np.linspace(0.9, 0.999, 25)
     plain = [acceleration.plain_iterations(p, R, shares / R ** (p - 2)).min() for R in sizes]
     for depth in (2, 3):
         deep = []
@@ -181,7 +181,7 @@ def test_window_of_good_steps_shrinks_like_one_over_R(p, depth):
             assert path.reason == reason
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.integers(2, 7), st.integers(2, 6), st.integers(0, 10**6))
 def test_depth_changes_the_condition_number_by_at_most_itself(d, depth, seed):
     rng = np.random.default_rng(seed)
@@ -288,8 +288,7 @@ def test_diverged_columns_leave_and_do_not_disturb_the_others():
 def test_runs_stop_at_the_first_arrival_and_count_it():
     X, y = small_regression()
     target = acceleration.excess_target(X, y, 4, 1e-2)
-    stop = lambda least: least.min() <= target  # noqa: E731
-    path = acceleration.losses_along(X, y, 4, 1, [0.05, 0.2], 5000, near_zero(5), stop)
+    path = acceleration.losses_along(X, y, 4, 1, [0.05, 0.2], 5000, near_zero(5), target)
     count = acceleration.iterations_to(path, target)
     assert np.nanmin(path[-1]) <= target < np.nanmin(path[-2])
     assert count.min() == len(path) - 1
@@ -327,8 +326,8 @@ def test_counts_that_are_accidents_of_rounding_are_found_and_not_used():
     """Depth 3 at step 1 on the diabetes data: a chaotic start, then any number of iterations."""
     (X, y), start = acceleration.diabetes(), near_zero(10)
     target = acceleration.excess_target(X, y, 4, 1e-3)
-    chaotic = acceleration.rounding_counts(X, y, 4, 3, 1.0, start, target, 4000)
-    calm = acceleration.rounding_counts(X, y, 4, 3, 0.5, start, target, 4000)
+    chaotic = acceleration.rounding_counts(X, y, 4, 3, 1.0, start, target, 1500)
+    calm = acceleration.rounding_counts(X, y, 4, 3, 0.5, start, target, 600, copies=4)
     assert chaotic.max() > 1.2 * chaotic.min() and np.ptp(calm) == 0
     count, step = acceleration.race(X, y, 4, {3: [0.5, 1.0]}, start)[3]
     assert step == 0.5 and count == calm[0]
@@ -403,9 +402,8 @@ def test_standardized_data_do_not_depend_on_the_units():
     [
         ("1 1:2.0 2:3.0", "no line `1;…`"),
         ("1;x 1:2.0", "cannot be read"),
-        ("1;10.0 1:2.0 3:3.0", "different numbers of features"),
-        ("1;10.0", "different numbers of features"),
-        ("1;10.0 1:2.0 2:3.0\n1;20.0 1:2.0", "different numbers of features"),
+        ("1;10.0", "X is empty"),
+        ("1;10.0 1:2.0 2:3.0\n1;20.0 1:2.0", "cannot be read.* number of columns changed"),
         ("2;10.0 1:2.0", "so nothing of gas 1"),
     ],
 )
@@ -437,7 +435,6 @@ W0 = np.ones(3)
         (lambda: acceleration.jump(4, 5.0, 1), "depth must be at least 2"),
         (lambda: acceleration.jump(2.01, 1.2, 2), "R must be larger"),
         (lambda: acceleration.minimize(X0, np.ones(2), 4), "X and y must have as many rows"),
-        (lambda: acceleration.minimize(0 * X0, Y0, 4), "X is zero"),
         (lambda: acceleration.minimize(X0, Y0, 1), "p must be at least 2"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 1, [0.0], 5, W0), "steps must be positive"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 2, [1.0], 5, 0 * W0), "start must have 3"),

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from overparam import descent, flow, losses, networks, preconditioner, rates
 
 SEEDS = st.integers(0, 2**32 - 1)
-DRAWS = 1000  # for each bound of the chapter
+DRAWS = 200  # for each bound of the chapter
 
 
 def random_shape(rng):
@@ -86,17 +86,10 @@ def test_hessian_is_the_derivative_of_the_gradient(sizes):
     rng = np.random.default_rng(0)
     layers = networks.gaussian(sizes, 1.0, rng)
     W = networks.product(layers)
-    X = rng.standard_normal((5, sizes[0]))
-    for loss, curvature in [
-        (losses.squared_distance(rng.standard_normal(W.shape)), None),
-        (
-            losses.regression(X, rng.standard_normal((5, sizes[-1]))),
-            np.kron(X.T @ X, np.eye(sizes[-1])),
-        ),
-    ]:
-        H = descent.hessian(layers, loss.gradient(W), curvature)
-        assert np.allclose(H, numerical_hessian(loss, layers), atol=1e-7)
-        assert np.allclose(H, H.T, rtol=0, atol=1e-12)
+    loss = losses.squared_distance(rng.standard_normal(W.shape))
+    H = descent.hessian(layers, loss.gradient(W))
+    assert np.allclose(H, numerical_hessian(loss, layers), atol=1e-7)
+    assert np.allclose(H, H.T, rtol=0, atol=1e-12)
 
 
 @given(SEEDS)
@@ -108,7 +101,7 @@ def test_origin_is_strict_for_two_layers_and_flat_for_more(seed):
     for depth in (2, 3, 4):
         sizes = [n, *hidden_widths(rng, 1, depth), m]
         zero = [np.zeros(shape) for shape in zip(sizes[:-1], sizes[1:], strict=True)]
-        H = descent.hessian(zero, G, curvature=7 * np.eye(n * m))
+        H = descent.hessian(zero, G)
         if depth == 2:
             assert np.isclose(np.linalg.eigvalsh(H)[0], -np.linalg.norm(G, 2))
         else:
@@ -323,7 +316,7 @@ def test_operator_is_bounded_below_by_product_and_layers():
         if descent.balancedness(layers, ord=2) <= c**2 / (2 * N**3 * M ** (2 * N - 2)):
             second += 1
             assert least >= (1 - 1 / (2 * N)) * c ** (2 - 2 / N) * (1 - 1e-9)
-    assert second > 200
+    assert second > 0.15 * DRAWS
 
 
 @given(SEEDS)
@@ -361,7 +354,7 @@ def test_a_bottleneck_leaves_no_margin():
 
 
 @given(SEEDS)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_flow_with_a_margin_converges_at_the_rate(seed):
     rng = np.random.default_rng(seed)
     target, W0, depth = problem(rng)
@@ -416,9 +409,9 @@ def test_unbalanced_flow_of_three_layers_reaches_the_target():
         and descent.deficiency_margin(target, networks.product(layers)) > 0
     )
     end = networks.layer_flow(
-        losses.squared_distance(target), layers, 40.0, rtol=1e-10, atol=1e-13
+        losses.squared_distance(target), layers, 40.0, stop=lambda W: loss_of(W, target) - 1e-12
     ).final
-    assert loss_of(end, target) < 1e-15
+    assert loss_of(end, target) < 2e-12
 
 
 def test_flow_reaches_the_minimum_of_a_convex_coercive_loss():
@@ -515,6 +508,11 @@ def test_proved_numbers_are_within_a_stated_factor(N):
     allowed = descent.proved_balancedness(target, W0, N)
     bound = descent.layer_bound(1.0, 2 * allowed, N) ** 2
     assert bound == pytest.approx(1 + (N - 1) / N**2, rel=1e-6) and bound <= 1 + 1 / N
+
+
+def test_proved_step_far_from_the_target_by_hand():
+    """c = e0 = ½, B = 3/2, M² = 9/4: M⁴ = 81/16 and c²/(8 · 4 · M⁴ e0) = 1/324."""
+    assert descent.proved_step([[1.0]], [[0.5]], 2) == pytest.approx(1 / 324)
 
 
 def test_rate_of_balanced_flow_is_within_a_factor_of_two_depths():
@@ -749,7 +747,7 @@ def test_probability_is_below_one_half_and_tends_to_it():
 
 def test_flow_from_a_vector_reaches_the_target_without_a_margin():
     rng, target, without = np.random.default_rng(11), np.eye(5, 1), 0
-    for _ in range(15):
+    for _ in range(8):
         A = rng.standard_normal((5, 1))
         A *= 0.1 / np.linalg.norm(A)
         without += descent.deficiency_margin(target, A) <= 0
@@ -757,7 +755,7 @@ def test_flow_from_a_vector_reaches_the_target_without_a_margin():
             losses.squared_distance(target), networks.balanced(A, [1]), 60.0
         ).final
         assert np.linalg.norm(networks.product(end) - target) < 1e-4
-    assert without > 3
+    assert without > 1
 
 
 # ---- Bad input ------------------------------------------------------------------------------
@@ -790,7 +788,6 @@ EYE = np.eye(2)
         (lambda: descent.critical_point(EYE, [-1], [2]), "kept must be at least 0"),
         (lambda: descent.critical_point(EYE, [0, 1], [1]), "hidden widths"),
         (lambda: descent.hessian([EYE, EYE], np.eye(3)), "G must have the shape"),
-        (lambda: descent.hessian([EYE, EYE], EYE, EYE), "curvature must have shape"),
         (lambda: descent.hessian([EYE, np.eye(3)], EYE), "do not chain"),
         (lambda: descent.balancedness([EYE, np.eye(3)]), "do not chain"),
         (lambda: descent.layer_bound(-1.0, 0.0, 2), "norm must be at least 0"),

@@ -168,12 +168,6 @@ def test_nothing_public_is_unused():
     assert not unused
 
 
-# Modules whose docstrings do not all have an example yet; none may be added.
-WITHOUT_EXAMPLES = {
-    "completion", "descent", "minnorm", "phase", "sensing", "acceleration",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("_")])
 def test_docstrings_have_examples_and_they_are_true(name):
     module = importlib.import_module(f"overparam.{name}")
@@ -184,8 +178,7 @@ def test_docstrings_have_examples_and_they_are_true(name):
     for key, value in public_functions(name).items():
         if inspect.isfunction(value) and ">>>" not in (value.__doc__ or ""):
             lacking.append(key)
-    if name not in WITHOUT_EXAMPLES:
-        assert not lacking
+    assert not lacking
 
 
 @pytest.mark.parametrize("name", sorted(CORE - {"_check", "explorers"}))

@@ -57,7 +57,7 @@ def test_the_decomposition_splits_data_and_weights(problem):
 
 
 @given(problems())
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_unseen_weights_are_frozen_and_both_imbalances_conserved(problem):
     X, Y, U0, V0 = problem
     U, V = integrate(*problem, 2.0)[-1]
@@ -120,11 +120,11 @@ def test_distance_of_the_limit_is_the_unseen_part(consistent):
 
 
 @given(problems(spare_width=0))
-@settings(max_examples=25)
+@settings(max_examples=5)
 def test_flow_limit_is_where_the_direct_flow_ends(problem):
     X, Y, U0, V0 = problem
     limit = minnorm.flow_limit(*problem)
-    U, V = integrate(*problem, 400.0)[-1]
+    U, V = integrate(*problem, 60.0)[-1]
     excess = losses.regression(X, Y).value(U @ V.T) - losses.regression(X, Y).minimum
     if excess < 1e-16:  # otherwise the direct flow has not arrived
         assert np.allclose(limit, U @ V.T, atol=2e-7)
@@ -135,6 +135,7 @@ def test_flow_limit_is_where_the_direct_flow_ends(problem):
 
 
 @given(SEEDS, st.integers(1, 5), st.floats(-2, 2), st.integers(2, 4))
+@settings(max_examples=30)
 def test_flow_limit_for_one_seen_input_is_the_hyperbolic_rotation(seed, k, theta, m):
     """r = n = 1: u1 and v turn into each other by an angle tau, whatever the data's scale."""
     rng = np.random.default_rng(seed)
@@ -174,7 +175,7 @@ def test_explicit_and_implicit_methods_agree_on_stiff_data():
 
 
 @given(problems())
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_end_to_end_is_the_product_of_the_direct_flow(problem):
     times = np.array([0.0, 0.3, 1.5])
     products = minnorm.end_to_end(*problem, times, **TIGHT)
@@ -204,7 +205,7 @@ def orthogonal_start(X, n, k, used, rng):
 
 
 @given(SEEDS, st.integers(0, 4), st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_orthogonal_starts_stay_orthogonal_and_end_at_the_minimum_norm(seed, used, consistent):
     rng = np.random.default_rng(seed)
     X, Y = data(6, 2, 3, rng, consistent=consistent)
@@ -235,7 +236,7 @@ def test_the_pair_obeys_a_linear_homogeneous_equation():
 
 
 @given(SEEDS, st.sampled_from(["a", "b"]))
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_dropping_one_condition_misses_the_minimum_norm(seed, dropped):
     rng = np.random.default_rng(seed)
     X, Y = data(6, 2, 3, rng)
@@ -261,7 +262,7 @@ def test_one_condition_alone_in_closed_form(u2, distance):
 
 
 @given(SEEDS)
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_a_start_may_satisfy_both_conditions_and_never_move(seed):
     rng = np.random.default_rng(seed)
     X, Y = data(6, 2, 3, rng)
@@ -287,7 +288,7 @@ def test_orthogonality_needs_room_in_the_hidden_space(seed):
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 40), SEEDS)
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_the_reduction_keeps_the_flow_of_any_loss(m, n, k, seed):
     rng = np.random.default_rng(seed)
     U, V = minnorm.random_start((m, n), k, rng)
@@ -329,7 +330,7 @@ def test_width_ten_thousand_is_the_direct_flow():
 
 
 @given(problems(spare_width=0))
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_the_loss_stays_below_the_rate_of_the_imbalance(problem):
     X, Y, U, V = problem
     loss, rate = losses.regression(X, Y), minnorm.rate(X, U, V)
@@ -392,7 +393,7 @@ def test_the_distance_falls_like_the_root_of_the_width():
 
 
 @given(SEEDS, st.integers(6, 60))
-@settings(max_examples=15)
+@settings(max_examples=5)
 def test_given_the_seen_weights_the_distance_is_a_sum_of_chi_squares(seed, k):
     rng = np.random.default_rng(seed)
     X, Y = data(7, 2, 3, rng)
@@ -415,12 +416,12 @@ def test_the_mean_squared_distance_is_below_the_bound_at_every_width(k, s2):
     rng = np.random.default_rng(k)
     X, Y = data(7, 2, 3, rng)
     sigma = np.linalg.norm(minnorm.minimum_norm(X, Y), 2)
-    squared = distances(X, Y, k, 60, rng, s2 / k) ** 2
+    squared = distances(X, Y, k, 20, rng, s2 / k) ** 2
     assert squared.mean() <= 2 * 4 * s2 * (2 * s2 + sigma) / k
 
 
 @given(problems(spare_width=0))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_the_last_layer_is_bounded_by_imbalance_and_target(problem):
     X, Y, U, V = problem
     U1, _ = minnorm.split(X, U)
@@ -498,7 +499,7 @@ def test_the_variance_decides_whether_width_helps(q, slope):
     rng = np.random.default_rng(int(10 * q))
     X, Y = data(12, 2, 3, rng)
     widths = np.array([100, 1000, 10_000])
-    squared = [np.mean(distances(X, Y, k, 15, rng, float(k) ** -q) ** 2) for k in widths]
+    squared = [np.mean(distances(X, Y, k, 8, rng, float(k) ** -q) ** 2) for k in widths]
     assert abs(np.polyfit(np.log(widths), np.log(squared) / 2, 1)[0] - slope) < 0.08
     predicted = [minnorm.wide_distance(X, Y, k, float(k) ** -q) for k in widths]
     assert np.allclose(np.sqrt(squared), predicted, rtol=0.25)
@@ -510,7 +511,7 @@ def test_the_variance_decides_whether_width_helps(q, slope):
 @pytest.mark.parametrize(
     "start, message",
     [
-        ((np.zeros((3, 4)), np.zeros((3, 4))), "stands still"),
+        ((np.zeros((3, 4)), np.zeros((3, 4))), "stands still with a loss of 7 above"),
         ((np.eye(3), -np.eye(3)), "stands still.*saddle"),
         ((np.eye(3, 2), np.eye(3, 2)), "less than the rank"),
     ],
@@ -521,7 +522,7 @@ def test_a_flow_that_reaches_no_global_minimum_raises(start, message):
 
 
 @given(SEEDS)
-@settings(max_examples=10)
+@settings(max_examples=4)
 def test_rounding_errors_do_not_lead_out_of_a_saddle(seed):
     """On the stable manifold the flow ends in the saddle; the rounding errors grow away from it."""
     rng = np.random.default_rng(seed)
@@ -539,11 +540,11 @@ def test_a_flow_without_a_rate_raises():
         minnorm.flow_limit(np.eye(2), np.diag([1.0, 0.0]), np.eye(2), np.eye(2))
 
 
-def test_a_flow_that_takes_too_many_steps_raises(monkeypatch):
-    monkeypatch.setattr(minnorm, "MOST_STEPS", 20)
+def test_a_flow_that_takes_too_long_raises(monkeypatch):
+    monkeypatch.setattr(minnorm, "MOST_GRADIENTS", 200)
     rng = np.random.default_rng(1)
     X, Y = data(4, 2, 3, rng)
-    with pytest.raises(RuntimeError, match="within 20 steps"):
+    with pytest.raises(RuntimeError, match="badly conditioned"):
         minnorm.flow_limit(X * [1, 0.1, 0.1, 0.1], Y, *minnorm.random_start((4, 2), 9, rng))
 
 

@@ -75,7 +75,11 @@ def test_determined_needs_as_many_entries_as_degrees_of_freedom():
     ]
     assert not any(sure[0]) and any(sure[1])
     rows, cols = np.indices((size, size)).reshape(2, -1)
-    assert phase.determined(rows, cols, truth, rank)
+    mask = np.ones((size, size), bool)
+    mask[0, 1:] = False
+    for scale in (1e-12, 1.0, 1e12):  # the units do not matter
+        assert phase.determined(rows, cols, scale * truth, rank)
+        assert not phase.determined(*np.nonzero(mask), scale * truth, rank)
 
 
 def test_not_determined_means_a_curve_of_completions():

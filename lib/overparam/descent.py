@@ -5,6 +5,8 @@ the loss is :math:`f(W)=\tfrac12\|W-\Phi\|_F^2` with the target :math:`\Phi`, an
 deficiency margin. :math:`\|\cdot\|` is the spectral, :math:`\|\cdot\|_F` the Frobenius norm.
 """
 
+from functools import reduce
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -58,17 +60,14 @@ def critical_point(
     return networks.balanced((left[:, kept] * sigma[kept]) @ right[kept], hidden, rng)
 
 
-def hessian(weights: Layers, G: ArrayLike, curvature: ArrayLike | None = None) -> np.ndarray:
-    r"""Return the Hessian of :math:`f(W_1\cdots W_L)` by all entries of all layers.
+def hessian(weights: Layers, G: ArrayLike) -> np.ndarray:
+    r"""Return the Hessian of :math:`\tfrac12\|W_1\cdots W_L-\Phi\|_F^2` by all layers' entries.
 
     Parameters
     ----------
     weights : list of matrices
     G : matrix
-        :math:`\nabla f` at the product.
-    curvature : matrix, shape (nm, nm), optional
-        :math:`\nabla^2f` at the product, for W written row by row. Default: the identity,
-        which is right for the squared distance :math:`\tfrac12\|W-\Phi\|_F^2`.
+        The gradient :math:`W-\Phi` at the product W.
 
     Returns
     -------
@@ -78,7 +77,7 @@ def hessian(weights: Layers, G: ArrayLike, curvature: ArrayLike | None = None) -
     Raises
     ------
     ValueError
-        If the layers do not chain, or G or `curvature` do not fit their product.
+        If the layers do not chain, or G does not fit their product.
 
     Examples
     --------
@@ -88,31 +87,27 @@ def hessian(weights: Layers, G: ArrayLike, curvature: ArrayLike | None = None) -
     array([[ 0., -1.],
            [-1.,  0.]])
     """
-    weights = networks.chained(weights)
-    before, after = _partial_products(weights)
-    G = _check.matrix("G", G)
-    if G.shape != (len(before[0]), after[-1].shape[1]):
+    weights, G = networks.chained(weights), _check.matrix("G", G)
+    widths, L = [len(weights[0]), *(layer.shape[1] for layer in weights)], len(weights)
+    if G.shape != (widths[0], widths[-1]):
         raise ValueError(
-            f"G must have the shape {(len(before[0]), after[-1].shape[1])} of the product, "
-            f"got {G.shape}"
+            f"G must have the shape {(widths[0], widths[-1])} of the product, got {G.shape}"
         )
-    jacobian = np.hstack([np.kron(P, Q.T) for P, Q in zip(before, after, strict=True)])
-    if curvature is not None:
-        curvature = _check.matrix("curvature", curvature)
-        if curvature.shape != (G.size, G.size):
-            raise ValueError(f"curvature must have shape {(G.size, G.size)}, got {curvature.shape}")
-    H = jacobian.T @ (jacobian if curvature is None else curvature @ jacobian)
-    starts = np.cumsum([0] + [layer.size for layer in weights])
-    for i in range(len(weights)):
-        between = np.eye(weights[i].shape[1])
-        for j in range(i + 1, len(weights)):
-            # Moving layers i and j together moves W by P_i E_i between E_j Q_j.
-            outer = before[i].T @ G @ after[j].T
-            block = np.einsum("ad,bc->abcd", outer, between)
-            block = block.reshape(weights[i].size, weights[j].size)
-            H[starts[i] : starts[i + 1], starts[j] : starts[j + 1]] += block
-            H[starts[j] : starts[j + 1], starts[i] : starts[i + 1]] += block.T
-            between = between @ weights[j]
+
+    def between(a, b):  # W_{a+1} … W_b
+        return reduce(np.matmul, weights[a:b], np.eye(widths[a]))
+
+    jacobian = np.hstack([np.kron(between(0, l), between(l + 1, L).T) for l in range(L)])
+    H = jacobian.T @ jacobian
+    ends = np.cumsum([layer.size for layer in weights])
+    part = [slice(end - layer.size, end) for end, layer in zip(ends, weights, strict=True)]
+    for i in range(L):
+        for k in range(i + 1, L):
+            # Moving layers i and k together moves W by W_1…E_i W_{i+1}…E_k…W_L.
+            outer = between(0, i).T @ G @ between(k + 1, L).T
+            block = np.einsum("ad,bc->abcd", outer, between(i + 1, k))
+            H[part[i], part[k]] += block.reshape(weights[i].size, -1)
+            H[part[k], part[i]] = H[part[i], part[k]].T
     return H
 
 
@@ -394,17 +389,6 @@ def margin_probability(size: ArrayLike, dimension: int) -> np.ndarray:
     if dimension == 1:
         return np.where(inside > 0, 0.5, 0.0)
     return betainc((dimension - 1) / 2, 0.5, inside) / 2
-
-
-def _partial_products(weights):
-    """Return the products of the layers before each layer, and of those after it."""
-    before = [np.eye(len(weights[0]))]
-    for layer in weights[:-1]:
-        before.append(before[-1] @ layer)
-    after = [np.eye(weights[-1].shape[1])]
-    for layer in weights[:0:-1]:
-        after.append(layer @ after[-1])
-    return before, after[::-1]
 
 
 def _pair(target, W0):

@@ -7,6 +7,7 @@ factors and k is the width. :math:`X=W[\Sigma_x^{1/2}\ 0][\Phi_1\ \Phi_2]^\top`,
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import qr  # many times faster than numpy's for tall, narrow matrices
 
 from overparam import _check, flow
@@ -18,14 +19,14 @@ SMALLEST_RATIO = 1e-10
 LAST_STRETCH = 1e-6
 # A relative speed at which the rounding errors of the integration decide where the flow goes.
 STANDSTILL = 1e-5
-MOST_STEPS = 20_000
+MOST_GRADIENTS = 240_000
 # Ratio of the eigenvalues of XᵀX above which the flow is stiff, and the largest number of weights
 # for which an implicit method, with its dense Jacobian, is then worth while.
 STIFF = 1000
 MOST_IMPLICIT = 2000
 
 
-def decompose(X):
+def decompose(X: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     r"""Return W, the diagonal of :math:`\Sigma_x`, :math:`\Phi_1` and :math:`\Phi_2`.
 
     :math:`X=W[\Sigma_x^{1/2}\ 0][\Phi_1\ \Phi_2]^\top` (Mallada 2023, "Implicit Bias of
@@ -38,6 +39,11 @@ def decompose(X):
     ------
     ValueError
         If X is zero, or has singular values so small that it is not clear which are zero.
+
+    Examples
+    --------
+    >>> [part.shape for part in decompose([[3.0, 4.0], [6.0, 8.0]])]  # of rank one
+    [(2, 1), (1,), (2, 1), (2, 1)]
     """
     X = _check.matrix("X", X)
     left, singular, right = np.linalg.svd(X)
@@ -53,10 +59,15 @@ def decompose(X):
     return left[:, :rank], singular[:rank] ** 2, right[:rank].T, right[rank:].T
 
 
-def split(X, U):
+def split(X: ArrayLike, U: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     r"""Return :math:`U_1=\Phi_1^\top U` and :math:`U_2=\Phi_2^\top U` (see `decompose`).
 
     :math:`U=\Phi_1U_1+\Phi_2U_2`. The loss sees only the first, and the flow moves only the first.
+
+    Examples
+    --------
+    >>> [np.abs(part).tolist() for part in split([[1.0, 0.0]], [[2.0], [5.0]])]
+    [[[2.0]], [[5.0]]]
     """
     _, _, Phi1, Phi2 = decompose(X)
     U = _check.matrix("U", U)
@@ -65,7 +76,7 @@ def split(X, U):
     return Phi1.T @ U, Phi2.T @ U
 
 
-def minimum_norm(X, Y):
+def minimum_norm(X: ArrayLike, Y: ArrayLike) -> np.ndarray:
     r"""Return :math:`\Theta^*=X^+Y=\Phi_1\Sigma_x^{-1/2}W^\top Y`, shape (m, n).
 
     Of the matrices that minimize :math:`\|Y-X\Theta\|_F`, the one with the smallest Frobenius norm
@@ -74,12 +85,19 @@ def minimum_norm(X, Y):
     Parameters
     ----------
     X, Y : matrices, shapes (N, m) and (N, n)
+
+    Examples
+    --------
+    >>> minimum_norm([[1.0, 1.0]], [[2.0]]).round(6).ravel()  # of all (1 + c, 1 - c)
+    array([1., 1.])
     """
     W, eigenvalues, Phi1, _ = decompose(X)
     return Phi1 @ _coordinates(W, eigenvalues, Y)
 
 
-def random_start(shape, width, rng, variance=None):
+def random_start(
+    shape: tuple[int, int], width: int, rng: np.random.Generator, variance: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Return U (m, k) and V (n, k) with independent normal entries.
 
     Parameters
@@ -91,6 +109,11 @@ def random_start(shape, width, rng, variance=None):
     rng : numpy.random.Generator
     variance : float, optional
         Of each entry; 1/k if it is not given (Mallada 2023, "Implicit Bias to Min-norm Solution").
+
+    Examples
+    --------
+    >>> [factor.shape for factor in random_start((3, 2), 5, np.random.default_rng(0))]
+    [(3, 5), (2, 5)]
     """
     m, n = (_check.count(f"shape[{i}]", size) for i, size in enumerate(shape))
     k = _check.count("width", width)
@@ -99,7 +122,7 @@ def random_start(shape, width, rng, variance=None):
     return scale * rng.standard_normal((m, k)), scale * rng.standard_normal((n, k))
 
 
-def reduce_width(U, V):
+def reduce_width(U: ArrayLike, V: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     r"""Return factors of width min(k, m + n) whose flow has the same end-to-end map, for any loss.
 
     A QR decomposition :math:`[U;V]^\top=QT` gives :math:`[U;V]=T^\top Q^\top`. The columns of Q are
@@ -109,28 +132,44 @@ def reduce_width(U, V):
     Parameters
     ----------
     U, V : matrices, shapes (m, k) and (n, k)
+
+    Examples
+    --------
+    >>> U, V = reduce_width([[1.0, 2.0, 2.0]], [[4.0, 0.0, 0.0]])
+    >>> U.shape, (U @ V.T).round(6).item()  # 4 as before
+    ((1, 2), 4.0)
     """
     U, V = _factors(U, V)
     _, T = qr(np.vstack([U, V]).T, mode="economic")
     return T[:, : len(U)].T, T[:, len(U) :].T
 
 
-def imbalance_eigenvalues(U, V):
+def imbalance_eigenvalues(U: ArrayLike, V: ArrayLike) -> np.ndarray:
     r"""Return the min(k, m + n) eigenvalues of :math:`U^\top U-V^\top V` that may differ from zero.
 
     In decreasing order; the other k - m - n are zero. The k × k matrix is never formed.
+
+    Examples
+    --------
+    >>> imbalance_eigenvalues([[3.0, 0.0, 0.0]], [[0.0, 2.0, 0.0]]).round(6)
+    array([ 9., -4.])
     """
     U, V = reduce_width(U, V)
     return np.linalg.eigvalsh(U.T @ U - V.T @ V)[::-1]
 
 
-def rate(X, U, V):
+def rate(X: ArrayLike, U: ArrayLike, V: ArrayLike) -> float:
     r"""Return :math:`2\lambda_r(\Sigma_x)([\lambda_r(\Lambda)]_++[\lambda_n(-\Lambda)]_+)`.
 
     With :math:`\Lambda=U_1^\top U_1-V^\top V`, which the flow conserves. The loss minus its
     minimum decays at least at this rate from the start (U, V); it is positive for almost every
     start of width :math:`k\ge r+n`. After Mallada 2023, "Implicit Bias to Min-norm Solution", and
     Min et al. 2021.
+
+    Examples
+    --------
+    >>> round(rate([[1.0]], [[3.0, 0.0]], [[0.0, 2.0]]), 6)  # 2·(9 + 4)
+    26.0
     """
     U1, _ = split(X, U)
     _, V = _factors(U, V)
@@ -138,10 +177,12 @@ def rate(X, U, V):
     r, n = len(U1), len(V)
     positive = eigenvalues[r - 1] if len(eigenvalues) >= r else 0.0
     negative = -eigenvalues[-n] if len(eigenvalues) >= n else 0.0
-    return 2 * decompose(X)[1][-1] * (max(positive, 0.0) + max(negative, 0.0))
+    return float(2 * decompose(X)[1][-1] * (max(positive, 0.0) + max(negative, 0.0)))
 
 
-def end_to_end(X, Y, U0, V0, t, **options):
+def end_to_end(
+    X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike, t: float | ArrayLike, **options
+) -> np.ndarray:
     r"""Return :math:`(UV^\top)(t)` along the gradient flow of :math:`\frac12\|Y-XUV^\top\|_F^2`.
 
     Integrated at width r + n, to which any larger width reduces exactly; `options` are those of
@@ -161,6 +202,11 @@ def end_to_end(X, Y, U0, V0, t, **options):
     ------
     ValueError
         If shapes do not fit, or `options` end the flow before t.
+
+    Examples
+    --------
+    >>> end_to_end([[1.0]], [[1.0]], [[0.1]], [[0.1]], [1.0, 5.0]).ravel().round(3)
+    array([0.069, 0.996])
     """
     p = _Problem(X, Y, U0, V0)
     path = flow.gradient_flow(p.gradient, [p.U1, p.V], t, **options)
@@ -172,7 +218,9 @@ def end_to_end(X, Y, U0, V0, t, **options):
     return np.array([p.product(*weights) for weights in path])
 
 
-def flow_limit(X, Y, U0, V0, *, method=None):
+def flow_limit(
+    X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike, *, method: str | None = None
+) -> np.ndarray:
     r"""Return :math:`\lim_{t\to\infty}UV^\top` of the gradient flow of ½‖Y - XUVᵀ‖².
 
     Parameters
@@ -198,20 +246,36 @@ def flow_limit(X, Y, U0, V0, *, method=None):
         If shapes do not fit, or X is zero.
     RuntimeError
         If the flow does not converge to a global minimum: it starts or ends in a saddle, or passes
-        so close to one that rounding errors decide, or is too slow for `MOST_STEPS` steps.
+        so close to one that rounding errors decide, or is too slow for `MOST_GRADIENTS`.
+
+    Examples
+    --------
+    >>> start = [[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0]]
+    >>> flow_limit([[1.0, 0.0]], [[1.0]], *start).ravel().round(4)  # the data ask for (1, anything)
+    array([1.    , 0.4551])
     """
     p = _Problem(X, Y, U0, V0)
     return p.product(*_limit(p, method), fitted=True)
 
 
-def limit_weights(X, Y, U0, V0, *, method=None):
-    r"""Return the factors U (m, k) and V (n, k) in which the flow ends; see `flow_limit`."""
+def limit_weights(
+    X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike, *, method: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the factors U (m, k) and V (n, k) in which the flow ends; see `flow_limit`.
+
+    Examples
+    --------
+    >>> [W.round(4).item() for W in limit_weights([[1.0]], [[4.0]], [[1.0]], [[1.0]])]
+    [2.0, 2.0]
+    """
     p = _Problem(X, Y, U0, V0)
     U1, V = (factor @ p.hidden.T for factor in _limit(p, method))
     return p.Phi1 @ U1 + p.Phi2 @ (p.Phi2.T @ U0), V
 
 
-def wide_distance(X, Y, width, variance=None):
+def wide_distance(
+    X: ArrayLike, Y: ArrayLike, width: int, variance: float | None = None
+) -> float:
     r"""Return the root mean square of :math:`\|\lim UV^\top-\Theta^*\|_F` for wide networks.
 
     :math:`\sqrt{(m-r)\,\frac{s^2}k\sum_{i=1}^n\sqrt{s^4+\sigma_i(\Theta^*)^2}}` for normal entries
@@ -225,15 +289,18 @@ def wide_distance(X, Y, width, variance=None):
         k.
     variance : float, optional
         Of each entry, :math:`s^2/k`; 1/k if it is not given.
+
+    Examples
+    --------
+    >>> round(wide_distance([[1.0, 0.0]], [[0.0]], 100), 6)  # one unseen input, target zero
+    0.1
     """
     width = _check.count("width", width)
     variance = _variance(variance, width)
-    Theta = minimum_norm(X, Y)
-    sigma = np.zeros(Theta.shape[1])
-    found = np.linalg.svd(Theta, compute_uv=False)
-    sigma[: len(found)] = found
-    unseen = decompose(X)[3].shape[1]
-    return np.sqrt(unseen * variance * np.sum(np.hypot(width * variance, sigma)))
+    Theta, unseen = minimum_norm(X, Y), decompose(X)[3].shape[1]
+    squares = np.clip(np.linalg.eigvalsh(Theta.T @ Theta), 0, None)  # σ²; n of them, zeros as well
+    roots = np.sqrt((width * variance) ** 2 + squares)
+    return float(np.sqrt(unseen * variance * np.sum(roots)))
 
 
 class _Problem:
@@ -278,39 +345,25 @@ def _limit(p, method):
     if method is None:
         implicit = stiffness > STIFF and p.U1.size + p.V.size <= MOST_IMPLICIT
         method = "LSODA" if implicit else "DOP853"
-    steps = 0
 
     def far(weights):
-        nonlocal steps
-        steps += 1
-        if steps > MOST_STEPS:
-            raise RuntimeError(
-                f"the flow did not converge within {MOST_STEPS} steps: X is badly conditioned "
-                f"(the nonzero eigenvalues of XᵀX span a factor {stiffness:.1e}), or imbalance and "
-                "target leave a direction without a rate; rescale X or change the start"
-            )
         distance = np.linalg.norm(_rest(p, *weights), 2)
         speed = np.sqrt(sum(np.sum(g**2) for g in p.gradient(weights)))
-        if distance > LAST_STRETCH and speed <= STANDSTILL * size * np.linalg.norm(
-            p.force(*weights)
-        ):
+        slowest = STANDSTILL * size * np.linalg.norm(p.force(*weights))
+        if distance > LAST_STRETCH and speed <= slowest:
             raise RuntimeError(_standstill(p, weights))
         return distance - LAST_STRETCH
 
     scale = max(size**2, np.linalg.norm(p.target), np.finfo(float).tiny)
-    path = flow.gradient_flow(
-        p.gradient,
-        [p.U1, p.V],
-        1e9 / (p.eigenvalues[-1] * scale),
-        rtol=1e-10,
-        atol=1e-12 * max(size, np.finfo(float).tiny),
-        stop=far,
-        method=method,
-    )
+    end = 1e9 / (p.eigenvalues[-1] * scale)
+    options = {"rtol": 1e-10, "atol": 1e-12 * max(size, np.finfo(float).tiny), "method": method}
+    options |= {"stop": far, "max_evaluations": MOST_GRADIENTS, "dense": False}
+    path = flow.gradient_flow(p.gradient, [p.U1, p.V], end, **options)
     if path.reason != flow.LOSS_REACHED:
         raise RuntimeError(
             f"the flow did not reach a global minimum ({path}): imbalance and target leave a "
-            "direction without a rate; change the start"
+            "direction without a rate, or X is badly conditioned (the nonzero eigenvalues of XᵀX "
+            f"span a factor {stiffness:.1e}); change the start or rescale X"
         )
     U1, V = path.final
     K = _rest(p, U1, V)

@@ -6,13 +6,16 @@ them, :math:`\mathcal A^*(r)=\sum_ir_iA_i`; L = `depth` is the number of layers.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from overparam import _check, flow
 
 # --- One measurement ----------------------------------------------------------------------
 
 
-def one_measurement(sigma, ratio, start, start_other, depth):
+def one_measurement(
+    sigma: ArrayLike, ratio: float, start: float, start_other: float, depth: int
+) -> np.ndarray:
     r"""Return the other singular value when the first has the value `sigma`.
 
     Balanced layers, one measurement :math:`\langle A,W\rangle=y` whose singular vectors W
@@ -26,6 +29,11 @@ def one_measurement(sigma, ratio, start, start_other, depth):
     ------
     ValueError
         Where :math:`\alpha\sigma_r^{-q}+C\le0`: the other one has grown beyond all bounds.
+
+    Examples
+    --------
+    >>> [one_measurement(4.0, 0.5, 1.0, 1.0, L).round(4).item() for L in (1, 2, 3)]
+    [2.5, 2.0, 1.8474]
     """
     sigma = _check.finite_array("sigma", sigma)
     ratio = _check.number("ratio", ratio)
@@ -50,7 +58,9 @@ def one_measurement(sigma, ratio, start, start_other, depth):
 # --- Positive semidefinite sensing ---------------------------------------------------------
 
 
-def sensing_flow(A, y, U0, t, **options):
+def sensing_flow(
+    A: ArrayLike, y: ArrayLike, U0: ArrayLike, t: float | np.ndarray, **options
+) -> flow.Trajectory:
     r"""Integrate :math:`\dot U=-\mathcal A^*(\mathcal A(UU^\top)-y)\,U` from `U0`.
 
     The gradient flow of :math:`\|\mathcal A(UU^\top)-y\|^2` at a quarter of its speed
@@ -69,6 +79,13 @@ def sensing_flow(A, y, U0, t, **options):
     ------
     ValueError
         For a measurement that is not symmetric.
+
+    Examples
+    --------
+    >>> U = sensing_flow([[[0.0, 0.5], [0.5, 0.0]]], [1.0], 1e-3 * np.eye(2), 50.0).final
+    >>> (U @ U.T).round(3)  # measured is the entry beside the diagonal
+    array([[1., 1.],
+           [1., 1.]])
     """
     A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
     U0 = _check.matrix("U0", U0)
@@ -86,7 +103,7 @@ def sensing_flow(A, y, U0, t, **options):
     return flow.gradient_flow(gradient, U0, t, **options)
 
 
-def commuting_limit(A, y, alpha, depth=2):
+def commuting_limit(A: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2) -> np.ndarray:
     r"""Return where the flow from :math:`W_j(0)=\alpha I` ends, for commuting measurements.
 
     In the common eigenbasis everything is diagonal: row k of `A` holds the eigenvalues of
@@ -114,6 +131,11 @@ def commuting_limit(A, y, alpha, depth=2):
         For :math:`\alpha^{L-2}<10^{-6}`, where the digits run out.
     RuntimeError
         If no x is found that fits y; most likely there is none with :math:`x\ge0`.
+
+    Examples
+    --------
+    >>> commuting_limit([[1.0, 2.0]], [2.0], 1e-3, depth=3).round(3)  # the least sum
+    array([0., 1.])
     """
     A, y = _check.matrix("A", A), _check.finite_array("y", y, ndim=1)
     if len(A) != len(y):
@@ -126,19 +148,18 @@ def commuting_limit(A, y, alpha, depth=2):
             f"left below alpha = {1e-6 ** (1 / (depth - 2)):.1g}"
         )
     # s = Aᵀν in units in which x = α^L·h(s) with h(0) = 1; `power` is its antiderivative.
-    if depth == 2:
-        x_of, slope, power = np.exp, np.exp, np.exp
-    else:
-        q = depth - 2
+    q = depth - 2
 
-        def x_of(s):
-            return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (-depth / q), np.inf)
+    def x_of(s, exponent=-depth):
+        if q == 0:
+            return np.exp(s)
+        return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (exponent / q), np.inf)
 
-        def slope(s):
-            return depth * (1 - q * s) ** (-depth / q - 1)
+    def slope(s):
+        return x_of(s) if q == 0 else depth * x_of(s, -depth - q)
 
-        def power(s):
-            return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (-2 / q) / 2, np.inf)
+    def power(s):
+        return x_of(s) if q == 0 else x_of(s, -2) / 2
 
     unit, size = alpha**depth, max(np.linalg.norm(y), np.finfo(float).tiny)
     nu = np.zeros(len(y))
