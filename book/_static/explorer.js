@@ -89,11 +89,14 @@
     waiting = true;
     document.documentElement.toggleAttribute("data-looking", true);
     setTimeout(() => {
-      fitFormulas();
-      letKeyboardIn();
-      observer.takeRecords(); // what was just written is no reason to look again
-      waiting = false;
-      document.documentElement.toggleAttribute("data-looking", false);
+      try {
+        fitFormulas();
+        letKeyboardIn();
+      } finally {
+        observer.takeRecords(); // what was just written is no reason to look again
+        waiting = false;
+        document.documentElement.toggleAttribute("data-looking", false);
+      }
     }, 50);
   };
 
