@@ -10,7 +10,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from side import Row, clock, enough, pairs, peer
 
-from overparam import gradient_flow, kernel, losses, networks, regimes
+from overparam import gradient_flow, kernel, losses, networks, regimes, scalar
 
 GOAL = 1e-6
 TOLERANCES = 10.0 ** -np.arange(3, 10.5, 0.5)
@@ -21,7 +21,7 @@ def rows():
     result = []
     for name, start, end, gradient, loss, ours in problems():
         result += compare(name, start, end, gradient, loss, ours)
-    return [*result, *relu_descent(), *share_of_products()]
+    return [*result, *without_steps(), *relu_descent(), *share_of_products()]
 
 
 def problems():
@@ -84,8 +84,7 @@ def problems():
             networks.layer_flow(loss, weights, 10.0, rtol=rtol, method=method).final
         ),
     )
-    X = rng.standard_normal((40, 200)) / np.sqrt(40)
-    y = X[:, :4].sum(axis=1)
+    X, y = diagonal_data()
     start = [np.full(200, 1e-3)] * 2
 
     def diagonal(w):
@@ -226,6 +225,43 @@ def diffrax_call(start, end, loss):
         return [np.asarray(part)[0] for part in compiled[method](start, rtol)]
 
     return call
+
+
+def without_steps():
+    """Compare diffrax with what the library has in place of integration: no step at all."""
+    if not peer("diffrax"):
+        return []
+    found = {name: (start, end, loss) for name, start, end, _, loss, _ in problems()}
+    X, y = diagonal_data()
+    result = []
+    for name, product, ours, how in (
+        (
+            "scalar, two weights",
+            lambda w: w[0] * w[1],
+            lambda: scalar.closed_form(10.0, 1.0, -0.03, 0.08),
+            "ours scalar.closed_form at the same time",
+        ),
+        (
+            "diagonal network near its limit",
+            lambda w: w[0] ** 2 - w[1] ** 2,
+            lambda: regimes.flow_limit(X, y, 1e-3),
+            "ours regimes.flow_limit, theirs at t = 40",
+        ),
+    ):
+        start, end, loss = found[name]
+        call, exact = diffrax_call(start, end, loss), ours()
+        work = lambda c=call: c(3e-7, "Tsit5")  # noqa: E731
+        gap = np.linalg.norm(product(work()) - exact) / np.linalg.norm(exact)
+        ratios, seconds = pairs(ours, work, block=enough(ours))
+        line = f"{name}: diffrax, compiled / ours without integration"
+        result.append(Row(line, ratios, "at least 1", how, seconds, f"they differ by {gap:.0e}"))
+    return result
+
+
+def diagonal_data():
+    """Return the sparse regression of the diagonal network."""
+    X = np.random.default_rng(1).standard_normal((40, 200)) / np.sqrt(40)
+    return X, X[:, :4].sum(axis=1)
 
 
 def relu_descent(n=200, m=100, d=20, n_steps=500, step=0.1):
