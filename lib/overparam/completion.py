@@ -345,7 +345,7 @@ def complete(
     loss = losses.completion(*index, values, shape)
     return networks.layer_flow(
         loss, layers, times, rtol=rtol, atol=0.1 * rtol * np.std(layers[0]), method=method,
-        stop=lambda weights: loss.value(networks.product(weights)) - goal, dense=False,
+        stop=lambda weights: loss.value(networks.product(weights)) - goal,
     )  # fmt: skip
 
 

@@ -3,9 +3,8 @@ r"""Gradient flow :math:`\dot w = -\nabla L(w)` and its discretization, gradient
 A state is an array, or a list of arrays (the layers of a network).
 """
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import integrate
@@ -20,15 +19,13 @@ END_OF_TIME = "end of time"
 LOSS_REACHED = "loss reached"
 DIVERGED = "diverged"
 NOT_A_NUMBER = "gradient is NaN"
-STEP_TOO_SMALL = "step too small"
-EVALUATIONS = "evaluations used up"
 
 _EPS = np.finfo(float).eps
 _WORDS = {
     DIVERGED: "DIVERGED after that: the numbers grew beyond all bounds",
     NOT_A_NUMBER: "then the gradient was NaN although the numbers were moderate; look at the loss",
-    STEP_TOO_SMALL: "then no step was small enough: the gradient jumps there",
-    EVALUATIONS: "then the evaluations were used up; raise max_evaluations or loosen rtol, atol",
+    "step too small": "then no step was small enough: the gradient jumps there",
+    "evaluations used up": "then the evaluations were used up; raise max_evaluations",
 }
 
 
@@ -51,8 +48,6 @@ class Trajectory:
         How often the gradient was computed.
     method : str
         What integrated it, with the times at which "auto" changed its mind.
-    note : str
-        What the method has to say, for instance that the problem is stiff for it; else empty.
 
     Examples
     --------
@@ -65,13 +60,17 @@ class Trajectory:
     """
 
     t: np.ndarray
-    states: State
     reason: str
     n_evaluations: int
     method: str
-    note: str = ""
-    _layout: "_Layout | None" = None
-    _knots: tuple = field(default=())
+    _layout: "_Layout"
+    _path: np.ndarray  # a flat state in each row
+    _slopes: np.ndarray | None  # the velocities there, for reading in between
+
+    @property
+    def states(self) -> State:
+        """All stored states, time first."""
+        return self[:]
 
     @property
     def final(self) -> State:
@@ -82,27 +81,15 @@ class Trajectory:
         return len(self.t)
 
     def __getitem__(self, index):
-        if isinstance(self.states, list):
-            return [layer[index] for layer in self.states]
-        return self.states[index]
-
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
+        return self._layout.unpack(self._path[index])
 
     def __eq__(self, other):
         if not isinstance(other, Trajectory):
             return NotImplemented
-        names = ("reason", "n_evaluations", "method", "note", "_layout")
-        return (
-            all(getattr(self, name) == getattr(other, name) for name in names)
-            and np.array_equal(self.t, other.t)
-            and np.array_equal(self._flat(), other._flat())
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return all(np.array_equal(mine, others) for mine, others in pairs)
 
     __hash__ = None
-
-    def _flat(self):
-        return self._layout.pack(self.states, len(self))
 
     def __call__(self, t: float | np.ndarray) -> State:
         """Return the state at time `t`; for an array of times, the states (time first).
@@ -115,8 +102,7 @@ class Trajectory:
         Raises
         ------
         ValueError
-            For a time outside the path, or between the stored ones if it was computed with
-            ``dense=False``.
+            For a time outside the path, or between the stored ones if they were asked for.
         """
         times = _check.times("t", t)
         if times.max() > self.t[-1]:
@@ -124,32 +110,29 @@ class Trajectory:
                 f"t must lie between 0 and {self.t[-1]:g}, where this trajectory ends "
                 f"({self.reason}); got values from {times.min():g} to {times.max():g}"
             )
-        path = self._flat()
-        found = np.array([self._read(time, path) for time in times.ravel()])
+        found = np.array([self._read(time) for time in times.ravel()])
         return self._layout.unpack(found.reshape(*times.shape, -1))
 
-    def _read(self, time, path):
-        index = np.searchsorted(self.t, time)
-        if self.t[index] == time:
-            return path[index]
-        if not self._knots:
+    def _read(self, time):
+        after = np.searchsorted(self.t, time)
+        if self.t[after] == time:
+            return self._path[after]
+        polygon = self.method == "descent"
+        if self._slopes is None and not polygon:
             raise ValueError(
-                f"t = {time:g} is no stored time, and this flow was computed with dense=False; "
-                "leave that out to read between the stored times"
+                f"t = {time:g} is none of the times that this flow was asked to keep; give "
+                "gradient_flow the end of time alone to read anywhere"
             )
-        knots, states, slopes = self._knots
-        after = np.searchsorted(knots, time, side="right")
-        if slopes is None:
-            share = (time - knots[after - 1]) / (knots[after] - knots[after - 1])
-            return (1 - share) * states[after - 1] + share * states[after]
-        near = slice(max(0, min(after - 3, len(knots) - 6)), max(after + 3, 6))
-        values = np.stack([states[near], slopes[near]], axis=1).reshape(-1, states.shape[1])
-        return KroghInterpolator(np.repeat(knots[near], 2), values)(time)
+        reach = 1 if polygon else 3
+        near = slice(max(0, min(after - reach, len(self) - 2 * reach)), max(after, reach) + reach)
+        times, values = self.t[near], self._path[near]
+        if not polygon:
+            times, values = np.repeat(times, 2), np.hstack([values, self._slopes[near]])
+        return KroghInterpolator(times, values.reshape(len(times), -1))(time)
 
     def __repr__(self):
         text = f"Trajectory: {len(self)} states from t = {self.t[0]:g} to t = {self.t[-1]:g}"
-        ending = f", {_WORDS[self.reason]}" if self.reason in _WORDS else f" ({self.reason})"
-        return text + ending + (f". {self.note}" if self.note else "")
+        return text + (f", {_WORDS[self.reason]}" if self.reason in _WORDS else f" ({self.reason})")
 
 
 def gradient_flow(
@@ -162,7 +145,6 @@ def gradient_flow(
     stop: Callable[[State], float] | None = None,
     method: str | type = "DOP853",
     max_evaluations: int = 500_000,
-    dense: bool = True,
 ) -> Trajectory:
     r"""Integrate :math:`\dot w = -\nabla L(w)`, :math:`w(0)` = `start`.
 
@@ -174,7 +156,7 @@ def gradient_flow(
         A list that holds an array is a list of layers; nested lists of numbers are one array.
     t : float or increasing array of floats
         The end of time, or the times (not negative) at which to keep the state. With a single
-        number the states at the integrator's own steps are kept.
+        number the states at the integrator's own steps are kept, and any time can be read.
     rtol : float
         Relative tolerance of each step, from 2.3e-14 to 0.1.
     atol : float, optional
@@ -186,14 +168,12 @@ def gradient_flow(
         instance ``lambda w: loss(w) - 1e-6``. It is looked at after every step: where it dips
         below zero and comes up again within one step, it is missed.
     method : str or class
-        A method of `scipy.integrate.solve_ivp` or of extensisq, by name, or a class of that kind.
-        "SSV2stab" is for long ends, where stability limits the step and not accuracy; "auto"
-        begins with "DOP853", the explicit Runge–Kutta pair of order 8, and takes "SSV2stab" as
-        long as that comes further with a gradient.
+        A method of `scipy.integrate.solve_ivp` or of extensisq, by name, or a class of that kind;
+        those of extensisq warn of stiffness. "SSV2stab" is for long ends, where stability limits
+        the step and not accuracy; "auto" begins with "DOP853", the explicit Runge–Kutta pair of
+        order 8, and takes "SSV2stab" as long as that comes further with a gradient.
     max_evaluations : int
         The largest number of gradients to compute.
-    dense : bool
-        Whether to keep state and gradient at every step, for reading between the stored times.
 
     Returns
     -------
@@ -215,9 +195,8 @@ def gradient_flow(
     >>> print(path.reason, f"at {path.t[-1]:.4f}")
     loss reached at 18.4207
     """
-    layout, y = _layout(start)
-    times = _check.finite_array("t", t)
-    if times.ndim > 1 or times.min() < 0 or not times.max() or np.any(np.diff(times.ravel()) <= 0):
+    times = _check.times("t", t)
+    if times.ndim > 1 or not times.max() or np.any(np.diff(times.ravel()) <= 0):
         raise ValueError(
             "t must be a positive end of time or an increasing array of times from 0 on, "
             f"got {t!r:.80}"
@@ -226,21 +205,36 @@ def gradient_flow(
     if rtol > 0.1:
         raise ValueError(f"rtol must be at most 0.1, where methods still work, got {rtol:g}")
     atol = atol if atol is None else _check.number("atol", atol, 0, strict=True)
-    velocity = _Velocity(gradient, layout, _check.count("max_evaluations", max_evaluations))
-    velocity.begin(y)
-    record = _Record(velocity, times, stop, dense)
-    run = _Integration(velocity, record, method, times.max(), rtol, atol)
-    with (
-        np.errstate(over="call", invalid="ignore", call=velocity.overflows),
-        warnings.catch_warnings(record=run.may_warn) as caught,
-    ):
-        if run.may_warn:
-            warnings.simplefilter("always")
-        reason = LOSS_REACHED if record.begin(y) else run.reason(y)
-    kept, path = record.path(reason)
-    note = _diagnosis(caught or (), run.taken)
-    states, knots = layout.unpack(path), record.knots()
-    return Trajectory(kept, states, reason, velocity.calls, run.taken, note, layout, knots)
+    limit = _check.count("max_evaluations", max_evaluations)
+    auto = isinstance(method, str) and method == "auto"
+    kind = _method("DOP853" if auto else method)
+    velocity = _Velocity(gradient, start, limit, stop, kind.__name__)
+    rows, last, reason = [], (0.0, velocity.y, velocity.f), END_OF_TIME
+    with velocity.watched():
+        try:
+            if velocity.excess(velocity.y) <= 0:
+                raise _Ended(LOSS_REACHED)
+            for solver in _steps(velocity, kind, auto, times.max(), rtol, atol):
+                if not times.ndim:
+                    rows.append(last)
+                last = solver.t, solver.y, velocity.at(solver.y)
+                ends = velocity.excess(solver.y) <= 0
+                asked = times[(solver.t_old <= times) & (times < solver.t)]
+                if ends or asked.size:
+                    between = solver.dense_output()
+                if ends:
+                    end = _crossing(velocity.excess, between, solver.t_old, solver.t)
+                    last = end, between(end), velocity(end, between(end))
+                    if len(rows) > 1 and end - solver.t_old < 0.05 * (solver.t - solver.t_old):
+                        rows.pop()  # two states too close spoil the polynomial between them
+                rows += [(t, between(t), None) for t in asked[asked < last[0]]]
+                if ends:
+                    raise _Ended(LOSS_REACHED)
+        except _Ended as ended:
+            reason = str(ended)
+    if not rows or rows[-1][0] < last[0]:
+        rows.append(last)
+    return velocity.trajectory(rows, reason, slopes=not times.ndim)
 
 
 def gradient_descent(
@@ -282,101 +276,67 @@ def gradient_descent(
     step = _check.number("step", step, 0, strict=True)
     n_steps = _check.count("n_steps", n_steps, 0)
     every = _check.count("every", every)
-    layout, y = _layout(start)
-    velocity = _Velocity(gradient, layout, n_steps + 1)
-    velocity.begin(y)
-    steps, kept = [0], [y]
-    reason, j = END_OF_TIME, 0
-    with np.errstate(over="call", invalid="ignore", call=velocity.overflows):
-        while True:
-            if stop is not None and stop(layout.unpack(y)) <= 0:
+    velocity = _Velocity(gradient, start, n_steps + 1, stop, "descent")
+    y, rows, reason = velocity.y, [], END_OF_TIME
+    with velocity.watched():
+        for j in range(n_steps + 1):
+            if j % every == 0:
+                rows.append((j * step, y))
+            if velocity.excess(y) <= 0:
                 reason = LOSS_REACHED
-            if reason != END_OF_TIME or j == n_steps:
+                break
+            if j == n_steps:
                 break
             velocity.overflow = False
             following = y + step * velocity.at(y)
             if not np.isfinite(following).all():
                 reason = NOT_A_NUMBER if velocity.is_nan() else DIVERGED
                 break
-            y, j = following, j + 1
-            if j % every == 0:
-                steps.append(j)
-                kept.append(y)
-    if steps[-1] != j:
-        steps.append(j)
-        kept.append(y)
-    times, path = step * np.array(steps, dtype=float), np.array(kept)
-    states = layout.unpack(path)
-    knots = (times, path, None)
-    return Trajectory(times, states, reason, velocity.calls, "descent", "", layout, knots)
+            y = following
+    if rows[-1][0] < j * step:
+        rows.append((j * step, y))
+    return velocity.trajectory(rows, reason)
+
+
+class _Ended(Exception):
+    """A flow ends before the end of time, for the reason that it says."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """The shapes of a state's arrays: between a state and one flat array."""
+    """Where the arrays of a state stand in a flat one: begin, end and shape of each."""
 
-    shapes: tuple
+    parts: tuple
     is_list: bool
 
-    def pack(self, state, *leading):
-        if not self.is_list:
-            return np.reshape(state, (*leading, -1))
-        if not leading:
-            return np.concatenate([np.ravel(layer) for layer in state])
-        return np.concatenate([np.reshape(layer, (*leading, -1)) for layer in state], axis=-1)
+    def pack(self, state):
+        return (
+            np.concatenate([np.ravel(part) for part in state]) if self.is_list else np.ravel(state)
+        )
 
     def unpack(self, y):
-        if not self.is_list:
-            return y.reshape(y.shape[:-1] + self.shapes[0])
-        state, begin = [], 0
-        for shape in self.shapes:
-            end = begin + int(np.prod(shape))
-            state.append(y[..., begin:end].reshape(y.shape[:-1] + shape))
-            begin = end
-        return state
-
-
-def _layout(start):
-    """Return the layout of a start and its flat copy."""
-    if isinstance(start, (list, tuple)) and any(
-        isinstance(part, np.ndarray) and part.ndim for part in start
-    ):
-        layers = [_check.finite_array(f"start[{i}]", layer) for i, layer in enumerate(start)]
-        layout = _Layout(tuple(layer.shape for layer in layers), True)
-        return layout, layout.pack(layers)
-    try:
-        first = _check.finite_array("start", start)
-    except ValueError as error:
-        raise ValueError(f"{error} (layers of different shapes: give each as an array)") from None
-    return _Layout((first.shape,), False), first.ravel()
-
-
-class _UsedUp(Exception):
-    """The gradient was computed as often as allowed."""
+        arrays = [y[..., i:k].reshape(y.shape[:-1] + shape) for i, k, shape in self.parts]
+        return arrays if self.is_list else arrays[0]
 
 
 class _Velocity:
-    """Minus the gradient, on flat states; counts its calls and remembers the last one."""
+    """Minus the gradient on flat states: counts its calls, remembers the last one."""
 
-    def __init__(self, gradient, layout, limit):
-        self.gradient, self.layout, self.limit = gradient, layout, limit
-        self.calls, self.overflow = 0, False
-
-    def begin(self, y):
-        """Compute the gradient at the start `y`, with a look at what comes back."""
-        state = self.layout.unpack(y)
-        got = self.gradient(state)
-        pairs = zip(state, got, strict=False) if self.layout.is_list else [(state, got)]
-        fits = not self.layout.is_list or len(got) == len(state)
-        if not fits or any(np.shape(a) != np.shape(b) for a, b in pairs):
+    def __init__(self, gradient, start, limit, stop, method):
+        self.gradient, self.limit, self.stop, self.method = gradient, limit, stop, method
+        self.layout, self.y = _layout(start)
+        self.calls, self.overflow = 1, False
+        got = gradient(self.layout.unpack(self.y))
+        shapes = [np.shape(part) for part in (got if self.layout.is_list else [got])]
+        if shapes != [shape for *_, shape in self.layout.parts]:
             raise ValueError("gradient must return what it is given: an array (or list) like it")
-        self.calls, self.y, self.f = 1, y, -self.layout.pack(got)
+        self.f = -self.layout.pack(got)
         if self.f.dtype.kind not in "fiu" or not np.isfinite(self.f).all():
             raise ValueError("gradient is not finite at the start; check the loss and the data")
 
     def __call__(self, _, y):
         if self.calls >= self.limit:
-            raise _UsedUp
+            raise _Ended("evaluations used up")
         self.calls += 1
         self.y, self.f = y, -self.layout.pack(self.gradient(self.layout.unpack(y)))
         return self.f
@@ -385,190 +345,120 @@ class _Velocity:
         """Return the velocity at the end of a step, where the method computed it last."""
         return self.f if self.y is y else self(None, y)
 
-    def overflows(self, *_):
+    def excess(self, y):
+        return np.inf if self.stop is None else self.stop(self.layout.unpack(y))
+
+    def watched(self):
+        """Watch for overflow, which tells what diverges from what is NaN by itself."""
+        return np.errstate(over="call", invalid="ignore", call=self._overflows)
+
+    def _overflows(self, *_):
         self.overflow = True
 
     def is_nan(self):
         return bool(np.isnan(self.f).any()) and not self.overflow
 
-
-class _Record:
-    """What is kept of a flow: the asked states, and every step for reading in between."""
-
-    def __init__(self, velocity, times, stop, dense):
-        self.velocity, self.stop, self.dense = velocity, stop, dense
-        self.times = times if times.ndim else None  # None: every step
-        self.t, self.y, self.steps = [], [], []
-
-    def excess(self, y):
-        return np.inf if self.stop is None else self.stop(self.velocity.layout.unpack(y))
-
-    def begin(self, y):
-        """Record the start; return whether the flow ends there."""
-        ends = self.excess(y) <= 0
-        self.step(0.0, y)
-        if ends or self.times is None or self.times[0] == 0:
-            self.keep([0.0], [y])
-        return ends
-
-    def step(self, t, y):
-        self.last = t, y
-        if self.dense:
-            self.steps.append((t, y, self.velocity.at(y)))
-
-    def keep(self, t, y):
-        self.t.extend(t)
-        self.y.extend(y)
-
-    def add(self, solver):
-        """Record a step that was taken; return whether the flow ends in it."""
-        begin, end, y = solver.t_old, solver.t, solver.y
-        self.step(end, y)
-        ends, asked = self.excess(y) <= 0, np.empty(0)
-        if self.times is not None:
-            asked = self.times[(self.times > begin) & (self.times < end)]
-        if ends or asked.size:
-            between = solver.dense_output()
-        if ends:
-            signs = {begin: 1.0, end: -1.0}  # between() may miss the ends by a rounding
-
-            def excess(t):
-                return signs[t] if t in signs else self.excess(between(t))
-
-            end = brentq(excess, begin, end, xtol=4 * _EPS * end, rtol=4 * _EPS)
-            y, asked = between(end), asked[asked < end]
-        if asked.size:
-            self.keep(asked, between(asked).T)
-        if ends or self.times is None or end in self.times:
-            self.keep([end], [y])
-        return ends
-
-    def path(self, reason):
-        """Return times and flat states; a flow that ended early keeps its last state, too."""
-        t, y = self.last
-        if reason != LOSS_REACHED and (not self.t or self.t[-1] < t):
-            self.keep([t], [y])
-        return np.array(self.t, dtype=float), np.array(self.y)
-
-    def knots(self):
-        return tuple(np.array(part) for part in zip(*self.steps, strict=True))
+    def trajectory(self, rows, reason, slopes=False):
+        t, path, *velocities = zip(*rows, strict=True)
+        slopes = np.array(velocities[0]) if slopes else None
+        return Trajectory(
+            np.array(t), reason, self.calls, self.method, self.layout, np.array(path), slopes
+        )
 
 
-class _Integration:
-    """The method at work; for "auto" the one of two that comes further with a gradient."""
+def _layout(start):
+    """Return the layout of a start and its flat copy."""
+    is_list = isinstance(start, (list, tuple)) and any(
+        isinstance(part, np.ndarray) and part.ndim for part in start
+    )
+    arrays = [
+        _check.finite_array(f"start[{i}]" if is_list else "start", part)
+        for i, part in enumerate(start if is_list else [start])
+    ]
+    ends = np.cumsum([array.size for array in arrays]).tolist()
+    shapes = [array.shape for array in arrays]
+    layout = _Layout(tuple(zip([0, *ends[:-1]], ends, shapes, strict=True)), is_list)
+    return layout, layout.pack(arrays if is_list else arrays[0])
 
-    def __init__(self, velocity, record, method, end, rtol, atol):
-        self.velocity, self.record = velocity, record
-        self.end, self.rtol, self.atol = end, rtol, atol
-        self.auto = isinstance(method, str) and method == "auto"
-        self.kind = _method("DOP853" if self.auto else method)
-        self.may_warn = self.auto or self.kind.__module__.startswith("extensisq")
-        self.taken, self.window, self.direction = self.kind.__name__, 150, None
 
-    def reason(self, y):
-        """Integrate; return why the flow ends."""
-        try:
-            size, step = self.scales(y)
-            self.atol = self.rtol / 100 * size if self.atol is None else self.atol
-            self.begin(0.0, y, step)
-            while self.solver.status == "running":
-                self.velocity.overflow = False
-                self.solver.step()
-                if self.solver.status == "failed":
-                    return self.failure()
-                if self.record.add(self.solver):
-                    return LOSS_REACHED
-                if self.auto and self.velocity.calls - self.began[1] >= self.window:
-                    self.review()
-        except _UsedUp:
-            return EVALUATIONS
-        return END_OF_TIME
+def _steps(velocity, kind, auto, end, rtol, atol):
+    """Yield the solver after every step; `auto` takes the one of two that comes further."""
+    y = velocity.y
+    size, step = _scales(velocity, y, end)
+    atol = rtol / 100 * size if atol is None else atol
 
-    def begin(self, t, y, step):
-        options = {"rtol": self.rtol, "atol": self.atol, "first_step": min(step, self.end - t)}
-        self.solver = self.kind(self.velocity, t, y, self.end, **options)
-        self.began = t, self.velocity.calls
+    def begin(kind, t, y, step):
+        return kind(velocity, t, y, end, rtol=rtol, atol=atol, first_step=min(step, end - t))
 
-    def scales(self, y):
-        """Return the size of the start and a first step, both in the problem's own units.
+    solver = begin(kind, 0.0, y, rtol**0.125 * step)
+    mark, window, to_beat = (0.0, velocity.calls), 150, 0.0
+    while solver.status == "running":
+        velocity.overflow = False
+        solver.step()
+        if solver.status == "failed":
+            raise _Ended(_failure(velocity, solver))
+        yield solver
+        t, calls, other = solver.t, velocity.calls - mark[1], None
+        if auto and calls >= window and t < end:
+            speed, mark = (t - mark[0]) / calls, (t, velocity.calls)
+            if not isinstance(solver, integrate.DOP853):
+                if speed < to_beat:
+                    other, window = "DOP853", 2 * window  # do not try again soon
+            elif _is_stiff(solver):
+                other, to_beat = "SSV2stab", speed
+            if other:
+                velocity.method += f", {other} from t = {t:.3g}"
+                solver = begin(_method(other), t, solver.y, t - solver.t_old)
 
-        The size is the largest entry or, from a start of zeros, how far the first velocity leads
-        before it changes.
-        """
-        f, size = self.velocity.f, np.abs(y).max()
-        speed = np.abs(f).max()
-        if not speed:
-            return size or 1.0, self.end
-        probe = 1e-6 * (min(self.end, size / speed) if size else self.end)
-        rate = np.abs(self.velocity(None, y + probe * f) - f).max() / (probe * speed)
-        rate = max(rate if np.isfinite(rate) else 1e6 / self.end, 1 / self.end)
-        size = size or speed / rate
-        return size, self.rtol**0.125 / max(rate, speed / size)
 
-    def failure(self):
-        """Tell why there is no further step: the last gradient is one of a tiny step away."""
-        if self.velocity.is_nan():
-            return NOT_A_NUMBER
-        change = np.abs(self.velocity.f).max() * 1e6 * np.spacing(self.solver.t)
-        # In a blow-up the state changes even over the shortest time.
-        return STEP_TOO_SMALL if change < np.abs(self.solver.y).max() else DIVERGED
+def _scales(velocity, y, end):
+    """Return the size of the start and the time in which it changes, in the problem's own units.
 
-    def review(self):
-        """Change the method if the other one is better, or may be."""
-        t, y, step = self.solver.t, self.solver.y, self.solver.t - self.solver.t_old
-        speed = (t - self.began[0]) / (self.velocity.calls - self.began[1])
-        other = None
-        if self.kind is not integrate.DOP853:
-            if speed < self.to_beat:
-                other = "DOP853"
-                self.window *= 2  # do not try again soon
-        elif step * self.steepest(y) > 4:  # it is stable up to 6.1
-            self.to_beat, other = speed, "SSV2stab"
-        self.began = t, self.velocity.calls
-        if other and t < self.end:
-            self.kind = _method(other)
-            self.taken += f", {other} from t = {t:.3g}"
-            self.begin(t, y, step)
+    From a start of zeros the size is how far the first velocity leads before it changes.
+    """
+    f, size = velocity.f, np.abs(y).max()
+    speed = np.abs(f).max()
+    if not speed:
+        return size or 1.0, end
+    if not size:
+        probe = 1e-6 * end
+        rate = np.abs(velocity(None, probe * f) - f).max() / (probe * speed)
+        size = speed / max(rate if np.isfinite(rate) else 1e6 / end, 1 / end)
+    return size, min(end, size / speed)
 
-    def steepest(self, y):
-        """Return the Hessian's largest eigenvalue, by the power method on differences."""
-        f, length = self.velocity.at(y), 1e-7 * np.linalg.norm(y)
-        direction = f if self.direction is None else self.direction
-        for _ in range(8):
-            norm = np.linalg.norm(direction)
-            if not norm or not length:
-                return 0.0
-            direction = (self.velocity(None, y + length / norm * direction) - f) / length
-        self.direction = direction
-        return np.linalg.norm(direction)
+
+def _is_stiff(solver):
+    """Tell from the last two stages of a step of DOP853 whether its stability limits the step."""
+    apart = solver.y - solver.y_old - solver.h_previous * solver.A[-1] @ solver.K[:-1]
+    change = solver.h_previous * (solver.K[-1] - solver.K[-2])
+    return np.linalg.norm(change) > 4 * np.linalg.norm(apart)  # it is stable up to 6.1
+
+
+def _failure(velocity, solver):
+    """Tell why there is no further step: the last gradient is one of a tiny step away."""
+    if velocity.is_nan():
+        return NOT_A_NUMBER
+    change = np.abs(velocity.f).max() * 1e6 * np.spacing(solver.t)
+    # In a blow-up the state changes even over the shortest time.
+    return "step too small" if change < np.abs(solver.y).max() else DIVERGED
+
+
+def _crossing(excess, between, begin, end):
+    """Return where the excess comes down to zero within a step."""
+    signs = {begin: 1.0, end: -1.0}  # between() may miss the ends by a rounding
+    tolerances = {"xtol": 4 * _EPS * end, "rtol": 4 * _EPS}
+    return brentq(lambda t: signs.get(t) or excess(between(t)), begin, end, **tolerances)
 
 
 def _method(method):
     """Return the class of a method of scipy or extensisq."""
-    kind = method
     if isinstance(method, str):
         import extensisq
 
-        kind = getattr(integrate, method, getattr(extensisq, method, None))
-    abstract = kind is integrate.OdeSolver
-    if not isinstance(kind, type) or not issubclass(kind, integrate.OdeSolver) or abstract:
+        method = getattr(integrate, method, getattr(extensisq, method, method))
+    if not hasattr(method, "_step_impl") or method is integrate.OdeSolver:
         raise ValueError(
-            "method must be 'auto', the name of a method of scipy.integrate.solve_ivp ('DOP853', "
-            "'RK45', 'Radau', ...) or of extensisq ('Ts5', 'SSV2stab', ...), or a class of that "
-            f"kind, got {method!r:.60}"
+            "method must be 'auto' or the name or class of a method of scipy.integrate.solve_ivp "
+            f"('DOP853', 'Radau', ...) or of extensisq ('SSV2stab', ...), got {method!r:.60}"
         )
-    return kind
-
-
-def _diagnosis(caught, taken):
-    """Return in words what a method of extensisq warned of; pass other warnings on."""
-    texts = []
-    for entry in caught:
-        if "extensisq" in entry.filename:
-            texts.append(" ".join(str(entry.message).split()))
-        else:
-            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
-    if not texts:
-        return ""
-    remedy = '"Radau" or "BDF"' if "SSV2stab" in taken else '"auto" or "SSV2stab"'
-    return f'{taken} says: "{texts[0]}" Try the method {remedy}'
+    return method

@@ -41,10 +41,10 @@ class Loss:
 
     value: Callable[[np.ndarray], float]
     gradient: Callable[[np.ndarray], np.ndarray]
-    pl_constant: float | None
-    strong_convexity: float | None
-    smoothness: float | None
-    minimum: float | None
+    pl_constant: float | None = None
+    strong_convexity: float | None = None
+    smoothness: float | None = None
+    minimum: float | None = None
     _recipe: tuple | None = field(default=None, repr=False)  # the function that made it, its data
 
     def __reduce__(self):
@@ -100,16 +100,10 @@ def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
     >>> print(f"{loss.minimum:.2f} {loss.pl_constant:.2f}")
     1.00 4.00
     """
-    X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
-    _same_rows(X, Y)
-    singular = _nonzero_singular_values("X", X)
-    shape = (X.shape[1], Y.shape[1])
-
-    def residual(W):
-        return X @ _shaped(shape, W) - Y
-
+    X, Y, residual = _regression(X, Y)
+    singular, full = _singular_values("X", X)
     least = 0.5 * np.sum(residual(np.linalg.lstsq(X, Y, rcond=None)[0]) ** 2)
-    full, recipe = len(singular) == X.shape[1], (regression, (X, Y))
+    recipe = (regression, (X, Y))
     return _quadratic(residual, lambda r: X.T @ r, 0.5, singular, full, least, recipe)
 
 
@@ -137,24 +131,20 @@ def lp_regression(X: ArrayLike, Y: ArrayLike, p: float) -> Loss:
     >>> print(losses.lp_regression([[2.0]], [[1.0]], 4).value([[1.0]]))
     0.25
     """
-    X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
-    _same_rows(X, Y)
+    X, Y, residual = _regression(X, Y)
     p = _check.number("p", p, 2)
     if p == 2:
         return regression(X, Y)
-    misfit = X @ np.linalg.lstsq(X, Y, rcond=None)[0] - Y
-    shape = (X.shape[1], Y.shape[1])
 
     def gradient(W):
-        r = X @ _shaped(shape, W) - Y
+        r = residual(W)
         return X.T @ (np.sign(r) * np.abs(r) ** (p - 1))
 
+    misfit = residual(np.linalg.lstsq(X, Y, rcond=None)[0])
     return Loss(
-        value=lambda W: np.sum(np.abs(X @ _shaped(shape, W) - Y) ** p) / p,
+        value=lambda W: np.sum(np.abs(residual(W)) ** p) / p,
         gradient=gradient,
-        pl_constant=None,
         strong_convexity=0.0,
-        smoothness=None,
         minimum=0.0 if np.linalg.norm(misfit) <= 1e-10 * np.linalg.norm(Y) else None,
         _recipe=(lp_regression, (X, Y, p)),
     )
@@ -186,18 +176,17 @@ def sensing(A: ArrayLike, y: ArrayLike) -> Loss:
     """
     A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
     _same_rows(A, y, "A", "y")
-    rows = A.reshape(len(A), -1)
-    singular = _nonzero_singular_values("A", rows)
+    rows, shape = A.reshape(len(A), -1), A.shape[1:]
+    singular, full = _singular_values("A", rows)
 
     def residual(W):
-        return rows @ np.ravel(_shaped(A.shape[1:], W)) - y
+        return rows @ np.ravel(_shaped(shape, W)) - y
 
-    def adjoint(r):
-        return (r @ rows).reshape(A.shape[1:])
-
-    least = np.sum((rows @ np.linalg.lstsq(rows, y, rcond=None)[0] - y) ** 2)
-    full, recipe = len(singular) == rows.shape[1], (sensing, (A, y))
-    return _quadratic(residual, adjoint, 1.0, singular, full, least, recipe)
+    least = np.sum(residual(np.linalg.lstsq(rows, y, rcond=None)[0].reshape(shape)) ** 2)
+    recipe = (sensing, (A, y))
+    return _quadratic(
+        residual, lambda r: (r @ rows).reshape(shape), 1.0, singular, full, least, recipe
+    )
 
 
 def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Sequence[int]) -> Loss:
@@ -231,24 +220,22 @@ def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Seque
      [1. 0.]]
     """
     values = _check.finite_array("values", values, ndim=1)
-    n, m = (_check.count("shape", size) for size in shape)
-    shape = (n, m)
+    shape = tuple(_check.count("shape", size) for size in shape)
     place = _places(rows, cols, shape)  # one index is three times faster than two
-    n_observed = len(values)
-    if len(place) != n_observed:
-        raise ValueError(f"values has {n_observed} entries for {len(place)} observed positions")
+    if len(place) != len(values):
+        raise ValueError(f"values has {len(values)} entries for {len(place)} observed positions")
 
     def residual(W):
         return np.ravel(_shaped(shape, W))[place] - values
 
     def adjoint(r):
-        G = np.zeros(n * m)
-        G[place] = r
-        return G.reshape(shape)
+        G = np.zeros(shape)
+        G.flat[place] = r
+        return G
 
-    full = n_observed == n * m
+    full = len(values) == np.prod(shape)
     recipe = (completion, (*np.unravel_index(place, shape), values, shape))
-    return _quadratic(residual, adjoint, 1 / n_observed, [1.0], full, 0.0, recipe)
+    return _quadratic(residual, adjoint, 1 / len(values), [1.0], full, 0.0, recipe)
 
 
 def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
@@ -289,9 +276,6 @@ def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
     return Loss(
         value=lambda W: np.sum(weights(W)),
         gradient=lambda W: -signed.T @ weights(W),
-        pl_constant=None,
-        strong_convexity=None,
-        smoothness=None,
         minimum=0.0 if _separable(signed) else None,
         _recipe=(exponential, (X, y)),
     )
@@ -330,32 +314,37 @@ def _shaped(shape, W):
     return W
 
 
-def _same_rows(X, Y, first="X", second="Y"):
+def _same_rows(X, Y, first, second):
     if len(X) != len(Y):
         raise ValueError(f"{first} and {second} must have as many rows, got {len(X)} and {len(Y)}")
 
 
-def _nonzero_singular_values(name, M):
-    singular = np.linalg.svd(M, compute_uv=False)
-    singular = singular[singular > max(M.shape) * np.finfo(float).eps * singular[0]]
-    if not singular.size:
+def _regression(X, Y):
+    """Return checked data and the residual XW - Y."""
+    X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
+    _same_rows(X, Y, "X", "Y")
+    shape = (X.shape[1], Y.shape[1])
+    return X, Y, lambda W: X @ _shaped(shape, W) - Y
+
+
+def _singular_values(name, M):
+    """Return the singular values that are not zero, and whether there is one for each column."""
+    rank = np.linalg.matrix_rank(M)
+    if not rank:
         raise ValueError(f"{name} is zero: there is nothing to learn from it")
-    return singular
+    return np.linalg.svd(M, compute_uv=False)[:rank], rank == M.shape[1]
 
 
 def _places(rows, cols, shape):
     """Return the observed positions as indices of the flattened matrix."""
     rows, cols = np.asarray(rows), np.asarray(cols)
-    if rows.ndim != 1 or rows.shape != cols.shape or rows.size == 0:
-        raise ValueError(
-            "rows and cols must be equally long lists of at least one observed position, "
-            f"got shapes {rows.shape} and {cols.shape}"
-        )
-    if rows.dtype.kind not in "iu" or cols.dtype.kind not in "iu":
-        raise ValueError("rows and cols must hold whole numbers")
-    if min(rows.min(), cols.min()) < 0 or rows.max() >= shape[0] or cols.max() >= shape[1]:
-        raise ValueError(f"rows or cols name a position outside the shape {shape}")
-    place = np.ravel_multi_index((rows.astype(np.intp), cols.astype(np.intp)), shape)
+    whole = rows.dtype.kind in "iu" and cols.dtype.kind in "iu"
+    if rows.ndim != 1 or rows.shape != cols.shape or not whole:
+        raise ValueError("rows and cols must be equally long lists of whole numbers")
+    try:
+        place = np.ravel_multi_index((rows.astype(np.intp), cols.astype(np.intp)), shape)
+    except ValueError:
+        raise ValueError(f"rows or cols name a position outside the shape {shape}") from None
     if len(np.unique(place)) < rows.size:
         raise ValueError("rows and cols name a position twice; keep each observation once")
     return place

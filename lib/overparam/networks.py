@@ -6,6 +6,7 @@ Layer l has shape (h_{l-1}, h_l), with h_0 = n and h_L = m; a factorization
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -92,7 +93,7 @@ def imbalance(weights: Sequence[ArrayLike]) -> list[np.ndarray]:
     [[5.]]
     """
     weights = chained(weights)
-    return [A.T @ A - B @ B.T for A, B in zip(weights[:-1], weights[1:], strict=True)]
+    return [A.T @ A - B @ B.T for A, B in pairwise(weights)]
 
 
 def layer_flow(
@@ -122,8 +123,7 @@ def layer_flow(
     [[1.773 0.   ]
      [0.    0.711]]
     """
-    weights = chained(weights)
-    return flow.gradient_flow(lambda Ws: gradients(Ws, loss.gradient), weights, t, **options)
+    return flow.gradient_flow(_by_layers(loss), chained(weights), t, **options)
 
 
 def layer_descent(
@@ -151,10 +151,7 @@ def layer_descent(
     >>> print(networks.product(networks.layer_descent(loss, start, 0.5, 1).final).round(4))
     [[0.4727]]
     """
-    weights = chained(weights)
-    return flow.gradient_descent(
-        lambda Ws: gradients(Ws, loss.gradient), weights, step, n_steps, **options
-    )
+    return flow.gradient_descent(_by_layers(loss), chained(weights), step, n_steps, **options)
 
 
 def chained(weights: Sequence[ArrayLike]) -> Layers:
@@ -178,7 +175,7 @@ def chained(weights: Sequence[ArrayLike]) -> Layers:
     if not isinstance(weights, (list, tuple)) or not weights:
         raise ValueError("weights must be a list of at least one matrix")
     layers = [_check.matrix(f"weights[{i}]", layer) for i, layer in enumerate(weights)]
-    for i, (A, B) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+    for i, (A, B) in enumerate(pairwise(layers)):
         if A.shape[1] != B.shape[0]:
             raise ValueError(
                 f"weights[{i}] of shape {A.shape} and weights[{i + 1}] of shape {B.shape} "
@@ -204,10 +201,12 @@ def gaussian(sizes: Sequence[int], scale: float, rng: np.random.Generator) -> La
     >>> [W.shape for W in networks.gaussian([3, 4, 2], 0.1, np.random.default_rng(0))]
     [(3, 4), (4, 2)]
     """
-    sizes = _sizes(sizes)
+    sizes = [_check.count(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must name input, hidden and output widths, got {sizes}")
     scale = _check.number("scale", scale, 0, strict=True)
     _check.generator("rng", rng)
-    return [scale * rng.standard_normal(shape) for shape in zip(sizes[:-1], sizes[1:], strict=True)]
+    return [scale * rng.standard_normal(shape) for shape in pairwise(sizes)]
 
 
 def identity(size: int, depth: int, scale: float = 1.0) -> Layers:
@@ -250,14 +249,10 @@ def orthogonal(size: int, depth: int, scale: float, rng: np.random.Generator) ->
     >>> print(sum(np.linalg.det(W) < 0 for W in layers) in range(80, 121))
     True
     """
-    from scipy.stats import ortho_group
-
     _check.generator("rng", rng)
     size, depth = _check.count("size", size), _check.count("depth", depth)
     scale = _check.number("scale", scale, 0, strict=True)
-    if size == 1:
-        return [scale * rng.choice([-1.0, 1.0], size=(1, 1)) for _ in range(depth)]
-    return [scale * ortho_group.rvs(size, random_state=rng) for _ in range(depth)]
+    return [scale * _basis(size, size, rng) for _ in range(depth)]
 
 
 def balanced(W: ArrayLike, hidden: Sequence[int], rng: np.random.Generator | None = None) -> Layers:
@@ -279,13 +274,13 @@ def balanced(W: ArrayLike, hidden: Sequence[int], rng: np.random.Generator | Non
     """
     W = _check.matrix("W", W)
     left, sigma, right = np.linalg.svd(W, full_matrices=False)
-    rank = int(np.sum(sigma > max(W.shape) * np.finfo(float).eps * sigma[0])) if sigma[0] else 0
+    rank = np.linalg.matrix_rank(W)
     hidden = [_check.count(f"hidden[{i}]", h) for i, h in enumerate(hidden)]
     if hidden and min(hidden) < rank:
         raise ValueError(f"hidden widths {hidden} are too small for a product of rank {rank}")
-    root = np.diag(sigma[:rank] ** (1 / (len(hidden) + 1)))
+    root = sigma[:rank] ** (1 / (len(hidden) + 1))
     bases = [left[:, :rank], *(_basis(h, rank, rng) for h in hidden), right[:rank].T]
-    return [A @ root @ B.T for A, B in zip(bases[:-1], bases[1:], strict=True)]
+    return _chain(bases, [root] * (len(hidden) + 1))
 
 
 def spectral(
@@ -319,8 +314,7 @@ def spectral(
         raise ValueError(
             f"u and v need {len(sigma)} entries, one a mode of Y; got {len(u)} and {len(v)}"
         )
-    G = _basis(len(sigma), len(sigma), rng)
-    return [left * u @ G.T, G * v @ right]
+    return _chain([left, _basis(len(sigma), len(sigma), rng), right.T], [u, v])
 
 
 def homogeneous(
@@ -349,10 +343,7 @@ def homogeneous(
     imbalances = _check.finite_array("imbalances", imbalances, ndim=1)
     scales = np.array([layer_scales(s, imbalances) for s in sigma])
     hidden = [_basis(len(sigma), len(sigma), rng) for _ in imbalances]
-    bases = [left, *hidden, right.T]
-    return [
-        A * scales[:, l] @ B.T for l, (A, B) in enumerate(zip(bases[:-1], bases[1:], strict=True))
-    ]
+    return _chain([left, *hidden, right.T], scales.T)
 
 
 def layer_scales(product: float, imbalances: ArrayLike) -> np.ndarray:
@@ -397,16 +388,18 @@ def layer_scales(product: float, imbalances: ArrayLike) -> np.ndarray:
     return np.exp(np.logaddexp(log_s, log_offsets) / 2)
 
 
+def _by_layers(loss):
+    return lambda weights: gradients(weights, loss.gradient)
+
+
+def _chain(bases, scales):
+    """Return the layers that scale from each basis to the next."""
+    return [A * s @ B.T for (A, B), s in zip(pairwise(bases), scales, strict=True)]
+
+
 def _basis(size, rank, rng):
     """Return `rank` orthonormal columns of length `size`: axes, or random with `rng`."""
     if rng is None:
         return np.eye(size, rank)
     q, r = np.linalg.qr(_check.generator("rng", rng).standard_normal((size, rank)))
     return q * np.sign(np.diag(r))
-
-
-def _sizes(sizes):
-    sizes = [_check.count(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
-    if len(sizes) < 2:
-        raise ValueError(f"sizes must name input, hidden and output widths, got {sizes}")
-    return sizes
