@@ -7,27 +7,14 @@ are imported when they are first used, so that `import overparam` stays fast.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from overparam import flow, losses, networks
 from overparam.flow import Trajectory, gradient_descent, gradient_flow
 
 __version__ = "0.1.0"
 
 # Found by their names, so that a new chapter's module needs no entry here.
-_ON_DEMAND = sorted(
-    module.name
-    for module in iter_modules(__path__)
-    if not module.name.startswith("_") and module.name not in {"flow", "losses", "networks"}
-)
+_MODULES = [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
 
-__all__ = [
-    "Trajectory",
-    "flow",
-    "gradient_descent",
-    "gradient_flow",
-    "losses",
-    "networks",
-    *_ON_DEMAND,
-]
+__all__ = ["Trajectory", "gradient_descent", "gradient_flow", *_MODULES]
 
 
 def __dir__():
@@ -35,6 +22,6 @@ def __dir__():
 
 
 def __getattr__(name):
-    if name in _ON_DEMAND:
+    if name in _MODULES:
         return import_module(f"overparam.{name}")
     raise AttributeError(f"module 'overparam' has no attribute {name!r}")

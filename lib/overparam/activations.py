@@ -62,38 +62,21 @@ def _tanh(z):
     return value, 1 - value * value
 
 
-def _erf_slope(z):
-    return 2 / np.sqrt(np.pi) * np.exp(-z * z)
-
-
-def _tanh_bend(z):
-    value, slope = _tanh(z)
-    return -2 * value * slope
+def _erf(z):
+    return erf(z), 2 / np.sqrt(np.pi) * np.exp(-z * z)
 
 
 ACTIVATIONS = {
     "relu": Activation(_relu, smooth=False, homogeneity=1),
     "squared relu": Activation(_squared_relu, smooth=True, homogeneity=2),
-    "tanh": Activation(_tanh, smooth=True, bend=_tanh_bend),
-    "erf": Activation(
-        lambda z: (erf(z), _erf_slope(z)), smooth=True, bend=lambda z: -2 * z * _erf_slope(z)
-    ),
+    "tanh": Activation(_tanh, True, lambda z: -2 * np.tanh(z) * _tanh(z)[1]),
+    "erf": Activation(_erf, True, lambda z: -2 * z * _erf(z)[1]),
     "softplus": Activation(
-        lambda z: (np.logaddexp(0, z), expit(z)),
-        smooth=True,
-        bend=lambda z: expit(z) * expit(-z),
+        lambda z: (np.logaddexp(0, z), expit(z)), True, lambda z: expit(z) * expit(-z)
     ),
-    "square": Activation(
-        lambda z: (z * z, 2 * z),
-        smooth=True,
-        bend=lambda z: np.full(np.shape(z), 2.0),
-        homogeneity=2,
-    ),
+    "square": Activation(lambda z: (z * z, 2 * z), True, lambda z: np.full_like(z, 2.0, float), 2),
     "linear": Activation(
-        lambda z: (z, np.ones(np.shape(z))),
-        smooth=True,
-        bend=lambda z: np.zeros(np.shape(z)),
-        homogeneity=1,
+        lambda z: (z, np.ones_like(z, float)), True, lambda z: np.zeros_like(z, float), 1
     ),
 }
 

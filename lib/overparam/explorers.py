@@ -165,9 +165,6 @@ def explorer(
     >>> explorer(draw, "A curve of power {power}", start={"power": 2}, power=[1, 2, 3])
     Explorer of 3 frames: power 1 to 3
     """
-    if start is not None and not isinstance(start, Mapping):
-        # Until every chapter is rewritten: some have a slider of this name.
-        positions, start = {"start": start, **positions}, None
     if not positions or len(positions) > 2 or any(len(p) == 0 for p in positions.values()):
         raise ValueError(
             f"explorer takes one or two lists of slider positions, got {positions!r:.80}"

@@ -18,34 +18,9 @@ from overparam.explorers import explorer as explorer
 from overparam.explorers import live as live
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; black comes last.
-BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#222222",
-)
-COLOURS = [BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK]
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
+BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK = COLOURS
 WIDTH = 5.6  # inches: 11 pt type is still 10 px high when a phone shrinks the figure to 390 px
-
-_STYLE = {
-    "axes.grid": True,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "figure.figsize": (WIDTH, 3.6),
-    "font.size": 11,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "image.cmap": "cividis",
-    "legend.fontsize": 11,
-    "legend.framealpha": 0.9,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "overparam",  # the same figure gives the same file
-}
 
 
 _math_parser = functools.cache(mpl.mathtext.MathTextParser)
@@ -62,7 +37,9 @@ def style() -> None:
     >>> matplotlib.rcParams["font.size"]
     11.0
     """
-    mpl.rcParams.update(_STYLE)
+    plt.style.use("overparam.book")
+    mpl.rcParams["axes.prop_cycle"] = mpl.cycler(color=COLOURS)
+    mpl.rcParams["figure.figsize"] = (WIDTH, 3.6)
     # Matplotlib parses each formula anew for every picture; one parser for all remembers them.
     mpl.textpath.MathTextParser = _math_parser
     try:
@@ -180,19 +157,17 @@ class Table:
 
     def _repr_html_(self):
         marks = [' class="number"' if right else "" for right in self._right]
-        pairs = list(zip(self.columns, marks, strict=True))
-        head = "".join(f'<th scope="col"{mark}>{html.escape(name)}</th>' for name, mark in pairs)
-        body = "\n".join(
-            "<tr>"
-            + "".join(
-                f"<td{mark}>{html.escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True)
-            )
-            + "</tr>"
-            for row in zip(*self.columns.values(), strict=True)
-        )
+
+        def row(cells, tag, scope=""):
+            pairs = zip(cells, marks, strict=True)
+            parts = (f"<{tag}{scope}{mark}>{html.escape(cell)}</{tag}>" for cell, mark in pairs)
+            return f"<tr>{''.join(parts)}</tr>"
+
+        head = row(self.columns, "th", ' scope="col"')
+        body = "\n".join(row(cells, "td") for cells in zip(*self.columns.values(), strict=True))
         return (
             f'<table class="house"><caption>{html.escape(self.caption)}</caption>\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+            f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
         )
 
 
@@ -238,7 +213,7 @@ def table(caption: str, columns: dict[str, list[str]]) -> Table:
                     f"columns[{head!r}] must hold texts, got {cell!r:.40}; format it first, "
                     'for instance f"{value:.3f}"'
                 )
-    lengths = {head: len(column) for head, column in cells.items()}
-    if len(set(lengths.values())) > 1 or not min(lengths.values()):
+    lengths = {len(column) for column in cells.values()}
+    if len(lengths) > 1 or 0 in lengths:
         raise ValueError(f"columns must be equally long and not empty, got lengths {lengths}")
     return Table(str(caption), {head: [str(cell) for cell in c] for head, c in cells.items()})

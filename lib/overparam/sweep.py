@@ -10,12 +10,14 @@ import threading
 import time
 import types
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from overparam import _check
+
+_FIELDS = ("parameters", "seed", "result", "seconds", "error")
 
 
 def sweep(
@@ -100,11 +102,12 @@ def sweep(
     if retry:
         missing += [cell for cell in cells if done.get(_key(cell), {}).get("error")]
     if missing:  # a store that is whole is only read
-        with _writer(store, header) as write:
+        nothing = nullcontext(lambda record: None)
+        with nothing if store is None else _writer(store, header) as write:
             for record in _results(function, missing, limit, n_jobs, progress, len(cells)):
                 done[_key(record)] = record
                 write(record)
-    return _table([done[_key(cell)] for cell in cells], list(grid))
+    return _table([done[_key(cell)] for cell in cells])
 
 
 def _name(function):
@@ -124,22 +127,21 @@ def _version(function):
         if isinstance(value, functools.partial):
             add([value.func, value.args, value.keywords])
         elif isinstance(value, dict):
-            add([*value.keys(), *value.values()])
+            add([*value.items()])
         elif isinstance(value, (list, tuple)):
             for part in value:
                 add(part)
         elif inspect.ismethod(value):
             add([value.__func__, vars(value.__self__)])
         elif inspect.isfunction(value):
-            if value in seen or not home.startswith(value.__module__):
-                return
-            seen.add(value)
-            names = inspect.getclosurevars(value)
-            try:
-                texts.append(inspect.getsource(value))
-            except OSError:  # typed at a prompt
-                texts.append(repr([value.__code__.co_code, value.__code__.co_consts]))
-            add([value.__defaults__, value.__kwdefaults__, names.nonlocals, names.globals])
+            if value not in seen and home.startswith(value.__module__):
+                seen.add(value)
+                names, code = inspect.getclosurevars(value), value.__code__
+                try:
+                    texts.append(inspect.getsource(value))
+                except OSError:  # typed at a prompt
+                    texts.append(repr([code.co_code, code.co_consts]))
+                add([value.__defaults__, value.__kwdefaults__, names.nonlocals, names.globals])
         elif not inspect.isroutine(value) and not isinstance(value, (type, types.ModuleType)):
             add(value.__call__) if callable(value) else texts.append(digest(value))
 
@@ -152,32 +154,34 @@ def _cells(grid, seeds):
         raise ValueError(f"grid must name at least one value of each parameter, got {grid!r:.80}")
     if {"rng", "seed", "seconds", "error"} & set(grid):
         raise ValueError("grid must not name a parameter rng, seed, seconds or error")
-    seeds = [_check.count("seeds", seed, 0) for seed in seeds]
-    if not seeds:
+    if not len(seeds):
         raise ValueError("seeds is empty; give at least one")
+    *axes, seeds = *grid.values(), [_check.count("seeds", seed, 0) for seed in seeds]
     cells = [
         {"parameters": dict(zip(grid, values, strict=True)), "seed": seed}
-        for values in itertools.product(*grid.values())
-        for seed in seeds
+        for *values, seed in itertools.product(*axes, seeds)
     ]
-    keys = [_key(cell) for cell in cells]
-    if len(set(keys)) < len(keys):
+    if len({_key(cell) for cell in cells}) < len(cells):
         raise ValueError("grid or seeds name a cell twice")
     return cells
 
 
 def _key(cell):
     try:
-        return json.dumps([_plain(cell["parameters"]), cell["seed"]], sort_keys=True)
+        return _json([cell["parameters"], cell["seed"]], sort_keys=True)
     except TypeError as error:
         raise ValueError(f"grid may hold numbers, strings and None only: {error}") from None
 
 
-def _plain(value):
-    """Return numpy numbers as Python ones, also inside a dict."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
+def _json(value, **options):
+    """Return the JSON text; numpy's numbers are written as Python's."""
+
+    def plain(part):
+        if isinstance(part, np.generic):
+            return part.item()
+        raise TypeError(f"{type(part).__name__} is neither number nor text")
+
+    return json.dumps(value, default=plain, ensure_ascii=False, **options)
 
 
 def _results(function, cells, limit, n_jobs, progress, total):
@@ -204,24 +208,20 @@ def _run_cell(function, cell, limit=None):
     from threadpoolctl import threadpool_limits
 
     begin, result, error = time.perf_counter(), {}, ""
+    timed = _time_limit(limit) if limit else nullcontext()
     try:
-        with threadpool_limits(limits=1, user_api="blas"), _time_limit(limit):
-            result = function(rng=np.random.default_rng(cell["seed"]), **cell["parameters"])
-        result = _plain(result if isinstance(result, dict) else {"value": result})
-        json.dumps(result)
-        if not all(isinstance(name, str) for name in result):
+        with threadpool_limits(limits=1, user_api="blas"), timed:
+            returned = function(rng=np.random.default_rng(cell["seed"]), **cell["parameters"])
+        returned = returned if isinstance(returned, dict) else {"value": returned}
+        if not all(isinstance(name, str) for name in returned):
             raise TypeError("the names of results must be texts")
+        result = json.loads(_json(returned))  # as it will be read from a store
     except (Exception, SystemExit) as problem:  # recorded, whatever it is: the others go on
-        result, error = {}, f"{type(problem).__name__}: {problem}"
+        error = f"{type(problem).__name__}: {problem}"
     except _TimeUp:
-        result, error = {}, f"TimeoutError: took more than {limit:g} s"
-    return {
-        "parameters": _plain(cell["parameters"]),
-        "seed": cell["seed"],
-        "result": result,
-        "seconds": round(time.perf_counter() - begin, 4),
-        "error": error,
-    }
+        error = f"TimeoutError: took more than {limit:g} s"
+    seconds = round(time.perf_counter() - begin, 4)
+    return cell | {"result": result, "seconds": seconds, "error": error}
 
 
 class _TimeUp(BaseException):
@@ -230,41 +230,28 @@ class _TimeUp(BaseException):
 
 @contextmanager
 def _time_limit(seconds):
-    if seconds is None:
-        yield
-        return
-    thread, lock, running = threading.get_ident(), threading.Lock(), True
-
-    def strike():
-        with lock:
-            if running:
-                raised = ctypes.py_object(_TimeUp)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
-
-    timer = threading.Timer(seconds, strike)
+    strike = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    aim = ctypes.c_ulong(threading.get_ident()), ctypes.py_object(_TimeUp)
+    timer = threading.Timer(seconds, strike, aim)
     timer.start()
     try:
         yield
     finally:
-        with lock:
-            running = False
         timer.cancel()
+        timer.join()  # a strike that was on its way lands here
 
 
 def _read(store, header):
     """Return the finished cells of a store by their key; a torn last line is left out."""
-    path = Path(store)
-    if not path.exists():
-        return {}
-    *lines, torn = path.read_bytes().split(b"\n")
-    done = {}
+    path, done = Path(store), {}
+    *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
             if number == 1:
-                found = {name: record[name] for name in ("function", "version")}
+                found = {name: record[name] for name in header}
             else:
-                done[_key(record)] = {**record, "error": record["error"] + ""}
+                done[_key(record)] = {name: record[name] for name in _FIELDS}
         except (ValueError, LookupError, TypeError):
             raise ValueError(
                 f"store {path}, line {number} is damaged: {line[:60]!r}. Remove that line, or "
@@ -284,15 +271,12 @@ def _read(store, header):
 @contextmanager
 def _writer(store, header):
     """Give a function that appends a record to the store, on the disk when it returns."""
-    if store is None:
-        yield lambda record: None
-        return
     path = Path(store)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
 
         def write(record):
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(_json(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -301,16 +285,12 @@ def _writer(store, header):
         yield write
 
 
-def _table(records, parameters):
+def _table(records):
     import pandas as pd
 
-    first, last = [*parameters, "seed"], ["seconds", "error"]
-    rows = []
-    for record in records:
-        row = record["parameters"] | {"seed": record["seed"]}
-        row |= {name: record[name] for name in last}
-        for name, value in record["result"].items():
-            row[f"result_{name}" if name in first + last else name] = value
-        rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pd.DataFrame(rows, columns=first + [n for n in names if n not in first + last] + last)
+    cells = pd.DataFrame([record["parameters"] | {"seed": record["seed"]} for record in records])
+    ends = pd.DataFrame(records)[["seconds", "error"]]
+    results = pd.DataFrame([record["result"] for record in records])
+    taken = {*cells, *ends}
+    results = results.rename(columns=lambda name: f"result_{name}" if name in taken else name)
+    return pd.concat([cells, results, ends], axis=1)
