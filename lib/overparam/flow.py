@@ -5,6 +5,7 @@ A state is an array, or a list of arrays (the layers of a network).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from scipy import integrate
@@ -209,22 +210,23 @@ def gradient_flow(
     auto = isinstance(method, str) and method == "auto"
     kind = _method("DOP853" if auto else method)
     velocity = _Velocity(gradient, start, limit, stop, kind.__name__)
-    rows, last, reason = [], (0.0, velocity.y, velocity.f), END_OF_TIME
+    every, rows, reason = not times.ndim, [], END_OF_TIME
+    last = 0.0, velocity.y, velocity.f
     with velocity.watched():
         try:
             if velocity.excess(velocity.y) <= 0:
                 raise _Ended(LOSS_REACHED)
             for solver in _steps(velocity, kind, auto, times.max(), rtol, atol):
-                if not times.ndim:
+                if every:
                     rows.append(last)
-                last = solver.t, solver.y, velocity.at(solver.y)
+                last = solver.t, solver.y, every and velocity.at(solver.y)
                 ends = velocity.excess(solver.y) <= 0
                 asked = times[(solver.t_old <= times) & (times < solver.t)]
                 if ends or asked.size:
                     between = solver.dense_output()
                 if ends:
                     end = _crossing(velocity.excess, between, solver.t_old, solver.t)
-                    last = end, between(end), velocity(end, between(end))
+                    last = end, between(end), every and velocity(end, between(end))
                     if len(rows) > 1 and end - solver.t_old < 0.05 * (solver.t - solver.t_old):
                         rows.pop()  # two states too close spoil the polynomial between them
                 rows += [(t, between(t), None) for t in asked[asked < last[0]]]
@@ -234,7 +236,7 @@ def gradient_flow(
             reason = str(ended)
     if not rows or rows[-1][0] < last[0]:
         rows.append(last)
-    return velocity.trajectory(rows, reason, slopes=not times.ndim)
+    return velocity.trajectory(rows, reason, slopes=every)
 
 
 def gradient_descent(
@@ -306,13 +308,11 @@ class _Ended(Exception):
 class _Layout:
     """Where the arrays of a state stand in a flat one: begin, end and shape of each."""
 
-    parts: tuple
+    parts: list
     is_list: bool
 
     def pack(self, state):
-        return (
-            np.concatenate([np.ravel(part) for part in state]) if self.is_list else np.ravel(state)
-        )
+        return np.concatenate([np.ravel(part) for part in (state if self.is_list else [state])])
 
     def unpack(self, y):
         arrays = [y[..., i:k].reshape(y.shape[:-1] + shape) for i, k, shape in self.parts]
@@ -359,11 +359,9 @@ class _Velocity:
         return bool(np.isnan(self.f).any()) and not self.overflow
 
     def trajectory(self, rows, reason, slopes=False):
-        t, path, *velocities = zip(*rows, strict=True)
-        slopes = np.array(velocities[0]) if slopes else None
-        return Trajectory(
-            np.array(t), reason, self.calls, self.method, self.layout, np.array(path), slopes
-        )
+        t, path = (np.array([row[i] for row in rows]) for i in (0, 1))
+        slopes = np.array([row[2] for row in rows]) if slopes else None
+        return Trajectory(t, reason, self.calls, self.method, self.layout, path, slopes)
 
 
 def _layout(start):
@@ -371,14 +369,11 @@ def _layout(start):
     is_list = isinstance(start, (list, tuple)) and any(
         isinstance(part, np.ndarray) and part.ndim for part in start
     )
-    arrays = [
-        _check.finite_array(f"start[{i}]" if is_list else "start", part)
-        for i, part in enumerate(start if is_list else [start])
-    ]
-    ends = np.cumsum([array.size for array in arrays]).tolist()
-    shapes = [array.shape for array in arrays]
-    layout = _Layout(tuple(zip([0, *ends[:-1]], ends, shapes, strict=True)), is_list)
-    return layout, layout.pack(arrays if is_list else arrays[0])
+    name, state = ("start[{}]", start) if is_list else ("start", [start])
+    arrays = [_check.finite_array(name.format(i), part) for i, part in enumerate(state)]
+    ends = [0, *accumulate(array.size for array in arrays)]
+    parts = [(*ends[i : i + 2], array.shape) for i, array in enumerate(arrays)]
+    return _Layout(parts, is_list), np.concatenate([array.ravel() for array in arrays])
 
 
 def _steps(velocity, kind, auto, end, rtol, atol):

@@ -381,10 +381,8 @@ def layer_scales(product: float, imbalances: ArrayLike) -> np.ndarray:
         return np.sum(np.logaddexp(log_s, log_offsets)) - 2 * np.log(target)
 
     highest = 2 * np.log(target) / len(offsets)
-    lowest = highest - 1.0
-    while excess(lowest) > 0:
-        lowest -= 2 * (highest - lowest)
-    log_s = brentq(excess, lowest, highest + 1e-12, xtol=1e-15, rtol=1e-15)
+    lowest = highest - excess(highest)  # where the other factors are what they are at highest
+    log_s = brentq(excess, lowest - 1e-9, highest + 1e-9, xtol=1e-15, rtol=1e-15)
     return np.exp(np.logaddexp(log_s, log_offsets) / 2)
 
 
