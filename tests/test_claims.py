@@ -1,6 +1,7 @@
 """The register of claims: complete, and nothing in it that does not exist."""
 
 import ast
+import functools
 import importlib.util
 import os
 import re
@@ -75,11 +76,14 @@ def test_every_test_exists(treated):
 def exists(test):
     """Whether the file named before :: defines the function named after it."""
     name, _, function = test.partition("::")
-    path = ROOT / name
-    if not path.is_file():
-        return False
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    return function in {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    return function in functions(ROOT / name)
+
+
+@functools.cache
+def functions(path):
+    """The names of the functions of a file, which is parsed once."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else []
+    return {node.name for node in body if isinstance(node, ast.FunctionDef)}
 
 
 def test_corrected_claims_are_on_the_errata_page(treated):
