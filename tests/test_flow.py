@@ -194,6 +194,16 @@ def test_no_asked_time_after_the_stop_is_kept():
     assert np.allclose(path.states[:, 0], np.exp(-path.t), rtol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [{"method": "RK23", "rtol": 1e-13}, {"method": "DOP853"}])
+def test_a_wrong_method_or_tolerance_is_said_in_words(wrong):
+    """Too small a tolerance for order two, and a stiff problem that "auto" does integrate."""
+    options = {"max_evaluations": 1000} | wrong
+    text = repr(gradient_flow(lambda w: STIFF * w, [1.0, 1.0], 5.0, **options))
+    assert "loosen rtol" in text and "'auto' if stability" in text
+    path = gradient_flow(lambda w: STIFF * w, [1.0, 1.0], 5.0, rtol=1e-5, method="auto")
+    assert path.reason == "end of time" and "SSV2stab" in path.method
+
+
 def test_what_a_method_says_of_stiffness_is_a_warning():
     with pytest.warns(UserWarning, match="stiff"):
         gradient_flow(lambda w: STIFF * w, [1.0, 1.0], 2.0, method="Ts5", rtol=1e-5)

@@ -26,7 +26,8 @@ _WORDS = {
     DIVERGED: "DIVERGED after that: the numbers grew beyond all bounds",
     NOT_A_NUMBER: "then the gradient was NaN although the numbers were moderate; look at the loss",
     "step too small": "then no step was small enough: the gradient jumps there",
-    "evaluations used up": "then the evaluations were used up; raise max_evaluations",
+    "evaluations used up": "then the evaluations were used up: loosen rtol, which may be too small "
+    "for the method, or take 'auto' if stability limits its steps, or raise max_evaluations",
 }
 
 
