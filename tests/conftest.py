@@ -1,16 +1,28 @@
-"""Settings of the tests: hypothesis draws the same examples on every machine, at any speed; the
-tests of a file run in one process, which makes what they share once."""
+"""Settings of the tests: hypothesis draws the same examples on every machine, at any speed; tests
+that share something dear run in one process."""
 
-import pytest
+import re
+
 from hypothesis import settings
 
 settings.register_profile("overparam", deadline=None, derandomize=True, database=None)
 settings.load_profile("overparam")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Group tests by file for `--dist loadgroup`, unless they say otherwise (by page)."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+def together(nodeid):
+    """What a test runs together with: the others of its page of the book, else of its file."""
+    page = re.search(r"\[.*?(book/[\w/]+)", nodeid)
+    return page[1] if page else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadgroup`, keep such tests in one process."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return together(nodeid)
+
+    return Together(config, log)

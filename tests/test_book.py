@@ -87,23 +87,18 @@ def without(stem, query):
     return rest
 
 
-def one_process(stem):
-    """A page as a parameter: all its tests run in one process, which reads it once."""
-    return pytest.param(stem, marks=pytest.mark.xdist_group(stem))
-
-
 def none(found):
     """Fail with one line for each thing that was found."""
     found = [str(thing) for thing in found]
     assert not found, "\n".join(found)
 
 
-@pytest.fixture(params=[one_process(stem) for stem in pages()])
+@pytest.fixture(params=pages())
 def page(request):
     return request.param
 
 
-@pytest.fixture(params=[one_process(stem) for stem in chapters()])
+@pytest.fixture(params=chapters())
 def chapter(request):
     return request.param
 

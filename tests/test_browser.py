@@ -1,6 +1,6 @@
 """The built pages in a browser: formulas, explorers, themes, phones, paper, search, accessibility.
 
-Every page is opened once, and all its tests run in one process (`--dist loadgroup`): they look at
+Every page is opened once, and all its tests run in one process (tests/conftest.py): they look at
 it on a desktop, in the dark, on a phone and on paper. The site stands alone: any request to
 elsewhere is refused and reported.
 """
@@ -153,13 +153,8 @@ def open_page(browser, path, outside="refused"):
     )
 
 
-def one_process(stem):
-    """A page as a parameter: all its tests run in one process."""
-    return pytest.param(stem, marks=pytest.mark.xdist_group(stem))
-
-
 # The module's scope makes pytest run all tests of one page in a row.
-@pytest.fixture(scope="module", params=map(one_process, pages()))
+@pytest.fixture(scope="module", params=pages())
 def visit(request, browser):
     visit = open_page(browser, f"{request.param}.html")
     yield visit
@@ -452,7 +447,6 @@ def test_accessible_in_both_themes(visit):
 # The site as a whole
 
 
-@pytest.mark.xdist_group("silence")
 def test_formulas_figures_and_search_when_nothing_elsewhere_answers(browser):
     visit = open_page(browser, "book/riccati.html", outside="silent")
     assert visit.page.locator("mjx-container").count() > 50
@@ -509,11 +503,6 @@ QUERIES = {
 }
 
 
-# All tests of the search, and all tests of what a page does, share one page each.
-searches = pytest.mark.xdist_group("search")
-does = pytest.mark.xdist_group("scalar")
-
-
 @pytest.fixture(scope="module")
 def searching(browser):
     visit = open_page(browser, "search.html")
@@ -522,7 +511,6 @@ def searching(browser):
     visit.page.context.close()
 
 
-@searches
 @pytest.mark.parametrize("query", QUERIES)
 def test_search_brings_the_right_place_first(searching, query):
     page, words = QUERIES[query]
@@ -540,7 +528,6 @@ def test_search_brings_the_right_place_first(searching, query):
     assert good, found
 
 
-@searches
 def test_search_shows_numbers_names_and_prose(searching):
     page = searching.page
     page.fill("#find-input", "Gronwall")
@@ -562,7 +549,6 @@ def scalar(browser):
     visit.page.context.close()
 
 
-@does
 def test_every_statement_has_a_link_to_itself(scalar):
     missing = scalar.evaluate(
         """() => [...document.querySelectorAll('div.proof[id], div.exercise[id]')]
@@ -572,7 +558,6 @@ def test_every_statement_has_a_link_to_itself(scalar):
     none(missing)
 
 
-@does
 def test_links_show_what_they_lead_to(scalar):
     inside = scalar.locator('.bd-article a.reference.internal[href^="#lem-gronwall"]').first
     inside.scroll_into_view_if_needed()
@@ -596,7 +581,6 @@ def test_links_show_what_they_lead_to(scalar):
     scalar.keyboard.press("Escape")
 
 
-@does
 def test_the_keyboard_moves_explorers_and_opens_solutions(scalar):
     scalar.locator("h2", has_text="Exercises").evaluate("e => e.scrollIntoView()")
     scalar.locator(".solution .toggle-button").first.focus()
@@ -609,7 +593,6 @@ def test_the_keyboard_moves_explorers_and_opens_solutions(scalar):
     assert slider.input_value() != before
 
 
-@does
 def test_search_dialog_answers_while_one_types(scalar):
     scalar.keyboard.press("Control+k")
     scalar.keyboard.type("imbalance")
@@ -618,7 +601,6 @@ def test_search_dialog_answers_while_one_types(scalar):
     scalar.keyboard.press("Escape")
 
 
-@does
 def test_live_explorers_compute_what_the_library_does(scalar):
     """The product, the weights and the orbit, to a millionth."""
     from overparam import edge
