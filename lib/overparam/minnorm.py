@@ -357,8 +357,8 @@ def _limit(p, method):
     scale = max(size**2, np.linalg.norm(p.target), np.finfo(float).tiny)
     end = 1e9 / (p.eigenvalues[-1] * scale)
     options = {"rtol": 1e-10, "atol": 1e-12 * max(size, np.finfo(float).tiny), "method": method}
-    options |= {"stop": far, "max_evaluations": MOST_GRADIENTS, "dense": False}
-    path = flow.gradient_flow(p.gradient, [p.U1, p.V], end, **options)
+    options |= {"stop": far, "max_evaluations": MOST_GRADIENTS}
+    path = flow.gradient_flow(p.gradient, [p.U1, p.V], [end], **options)
     if path.reason != flow.LOSS_REACHED:
         raise RuntimeError(
             f"the flow did not reach a global minimum ({path}): imbalance and target leave a "
