@@ -258,7 +258,7 @@ def relative_scale(model: Model, w0: ArrayLike, target: ArrayLike, alpha: float 
 
     Examples
     --------
-    The model w² at 1 with the target 3: |1 - 3|·2/2².
+    The model w² at 1 with the target 3: the distance is 2, and κ = 2·2/2².
 
     >>> from overparam import lazy
     >>> print(f"{lazy.relative_scale(lazy.quadratic([[0.0]], [[[2.0]]]), [1.0], [3.0]):.2f}")
