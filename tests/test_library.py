@@ -221,6 +221,26 @@ def test_nothing_public_is_unused():
     assert not unused
 
 
+@pytest.mark.parametrize("folder", ["lib/coursework", "benchmarks"])
+def test_what_is_called_exists(folder):
+    """Neither is run whole by these tests, so a function that went would not be missed."""
+    lacking = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        imported = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        names = [a for n in imported if n.module == "overparam" for a in n.names]
+        modules = {a.asname or a.name: a.name for a in names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module = modules.get(node.value.id)
+                where = (
+                    importlib.import_module(f"overparam.{module}") if module in MODULES else None
+                )
+                if where and not hasattr(where, node.attr):
+                    lacking.append(f"{path.name}: {module}.{node.attr}")
+    assert not lacking
+
+
 @pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("_")])
 def test_docstrings_have_examples_and_they_are_true(name):
     module = importlib.import_module(f"overparam.{name}")

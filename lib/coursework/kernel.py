@@ -5,7 +5,7 @@ from scipy.optimize import brentq
 
 from coursework.answers import Expression, Function, Number
 from coursework.engine import Part, between, rounded
-from overparam import kernel, regimes
+from overparam import regimes
 
 ACTIVATIONS = {"tanh": np.tanh, "sin": np.sin, "exp": np.exp}
 H = 1e-5  # of central differences
@@ -78,8 +78,10 @@ def linear_data(rng):
 
 def linear_compare(got, t, K, k, y, f0, g0):
     def learned(t, f0):
-        """Return what is added by f' = -K(f - y) at the new input; the module's loss has 1/N."""
-        return kernel.kernel_prediction(K, k[None], f0 - y, len(y) * t)[0]
+        """Return what is added by f' = -K(f - y) at the new input."""
+        rates, modes = np.linalg.eigh(K)
+        rates = np.maximum(rates, np.finfo(float).tiny)  # k does not see the null vectors of K
+        return k @ modes @ (-np.expm1(-t * rates) / rates * ((y - f0) @ modes))
 
     added = learned(t, f0)
     return g0 + added, [

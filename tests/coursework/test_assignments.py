@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+import sympy
 
 import coursework as course
 from coursework import engine
@@ -364,8 +365,9 @@ def run_all(assignment, changed=None):
 
 @pytest.mark.parametrize("assignment", course.ASSIGNMENTS)
 @pytest.mark.parametrize("sabotage", SABOTAGE)
-def test_nothing_in_one_part_spoils_another(assignment, sabotage):
+def test_nothing_in_one_part_spoils_another(assignment, sabotage, monkeypatch):
     """The last part is solved, everything before is sabotaged: it stays right."""
+    monkeypatch.setitem(sys.modules, "sympy", sympy)  # put back for the tests after this one
     *before, last = course.parts(assignment)
     text = cells(source(assignment))[f"{assignment}-{last}"]
     changed = {f"{assignment}-{part}": sabotage for part in before}
