@@ -184,6 +184,19 @@ def test_complete_says_when_time_runs_out():
     assert path.reason == "end of time" and path.t.tolist() == [0.0, 0.5, 2.0]
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1e-12, 1e12, 1e150])
+def test_the_least_nuclear_norm_has_the_unit_of_the_data(unit):
+    """Norm and gap scale; the entries are known to the root of the gap's tolerance only."""
+    known = [0, 0, 1], [0, 1, 0]
+    plain = completion.nuclear_norm_minimizer(*known, [1.0, 2.0, 3.0], (2, 2))
+    scaled = completion.nuclear_norm_minimizer(*known, unit * np.array([1.0, 2.0, 3.0]), (2, 2))
+    goal = 1e-7 * np.sqrt(14 / 3)
+    assert plain.reason == scaled.reason and max(plain.gap, scaled.gap / unit) <= goal
+    norms = np.linalg.norm(plain.X, "nuc"), np.linalg.norm(scaled.X / unit, "nuc")
+    assert np.allclose(norms, 5, atol=goal)
+    assert np.allclose(plain.X, scaled.X / unit, atol=10 * np.sqrt(goal))
+
+
 def test_completion_is_equivariant_under_a_change_of_units():
     _, (rows, cols, values, shape) = problem(10, 1, 60, 3)
     for depth in (2, 3):

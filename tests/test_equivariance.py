@@ -30,6 +30,7 @@ from overparam.flow import Trajectory
 
 EXCEPTIONS = {
     "acceleration.plain_lower_bound": "R is a ratio of at least one",
+    "completion.nuclear_norm_minimizer": "its norm is certified, its entries to the gap's root",
     "neurons.descend": "the states of its example hardly depend on the step, which has a unit",
     "regimes.log_rich_threshold": "the smaller of two terms; its example sees one",
     "saddles.clock": "alpha is a pure number below one",
