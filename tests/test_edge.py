@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+from mpmath import mp
 
 from overparam import edge, networks, rates, steps
 
@@ -433,6 +434,13 @@ def test_width_k_has_the_same_ellipse():
 
 
 # ---- Bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("s", [1e-5, 1e-3, 2.9e-3, 3.1e-3, 0.1, 2.0, 30.0])
+def test_bounce_to_ten_digits_on_both_sides_of_its_series(s):
+    with mp.workdps(60):
+        end = -1 - mp.lambertw(-(1 + mp.mpf(s)) * mp.exp(-1 - mp.mpf(s)))
+    assert np.isclose(edge.bounce(s / 0.25, 0.25), float(end) / 0.25, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -425,6 +425,28 @@ def test_neuron_limit_minimizes_its_potential_with_the_final_sign():
     assert crossed > 0
 
 
+@pytest.mark.parametrize("unit", [1e-4, 30.0, 1e4])
+def test_neuron_limit_has_the_units_of_the_start(unit):
+    """Also where v crosses zero, which is found by a flow of its own."""
+    for seed in range(40):
+        X, y, u0, v0 = neuron_problem(seed)
+        beta = unequal.neuron_limit(X, y, u0, v0)
+        scaled = unequal.neuron_limit(X, unit**2 * y, unit * u0, unit * v0)
+        assert np.allclose(scaled / unit**2, beta, rtol=1e-6, atol=1e-8 * np.linalg.norm(beta))
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_limit_of_equal_singular_values_has_the_units_of_the_target(unit):
+    """Equal up to rounding: they are one group, of which a narrow start sees one direction."""
+    rng = np.random.default_rng(4)
+    P, Q = (ortho_group.rvs(4, random_state=rng) for _ in range(2))
+    Y = P @ np.diag([2.0, 2.0, 2.0, 1.0]) @ Q.T
+    U0, V0 = rng.standard_normal((2, 4, 1))
+    plain = unequal.limit(Y, U0, V0)
+    scaled = unequal.limit(unit**2 * Y, unit * U0, unit * V0)
+    assert np.allclose(scaled / unit**2, plain, atol=1e-9)
+
+
 @pytest.mark.parametrize("imbalance", [2.0, 0.0, -2.0])
 def test_neuron_potential_has_the_first_weight_as_slope(imbalance):
     r, h = np.array([0.2, 1.0, 5.0]), 1e-6
