@@ -285,6 +285,15 @@ def alpha_in_full(U, V, Y, error):
     )
 
 
+def test_descent_rate_of_two_weights_by_hand():
+    """u = 2, v = ½, y = 2, η = 0.01: error 1, drift 0.01, imbalance 3.76, reach 3."""
+    u, v, y = [[2.0]], [[0.5]], [[2.0]]
+    bound = (3.76 + np.sqrt(3.76**2 + 6**2)) * 1.005**2 + 1
+    alpha = rates.factorization_rate(y, u, v) / 2 - 0.02
+    rho, ok = steps.descent_rate(u, v, y, 0.01)
+    assert ok and np.isclose(rho, 1 - alpha * 0.01 * (2 - 0.01 * bound), rtol=1e-12)
+
+
 def test_descent_from_any_start_obeys_rate_and_tube():
     rng, proved = np.random.default_rng(9), 0
     for _ in range(60):
