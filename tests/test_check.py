@@ -19,7 +19,7 @@ def test_real_numbers_of_every_kind_pass(value):
 
 def test_what_is_returned_is_a_copy():
     x = np.ones((2, 2))
-    for array in (_check.finite_array("x", x), _check.matrix("x", x), _check.times("x", x)):
+    for array in (_check.finite_array("x", x), _check.matrix("x", x), _check.not_negative("x", x)):
         array[:] = 5
     assert np.array_equal(x, np.ones((2, 2)))
     assert _check.finite_array("x", np.ma.masked_array([1.0, 2.0], False)).tolist() == [1, 2]
@@ -49,7 +49,7 @@ def test_what_is_returned_is_a_copy():
     ],
 )
 def test_everything_else_is_named(value, message):
-    for check in (_check.finite_array, _check.matrix, _check.number, _check.times):
+    for check in (_check.finite_array, _check.matrix, _check.number, _check.not_negative):
         with pytest.raises(ValueError, match=f"^x .*{message}"):
             check("x", value)
 
@@ -57,7 +57,8 @@ def test_everything_else_is_named(value, message):
 def test_numbers_counts_times_and_generators():
     assert _check.number("x", 2, 2) == 2 and type(_check.number("x", np.int64(2))) is float
     assert _check.count("x", np.uint8(3)) == 3 and type(_check.count("x", np.uint8(3))) is int
-    assert _check.times("t", [0, 2]).tolist() == [0, 2] and _check.times("t", 0.0).shape == ()
+    assert _check.not_negative("t", [0, 2]).tolist() == [0, 2]
+    assert _check.not_negative("t", 0.0).shape == ()
     rng = np.random.default_rng(0)
     assert _check.generator("rng", rng) is rng
     for call, message in [
@@ -67,8 +68,12 @@ def test_numbers_counts_times_and_generators():
         (lambda: _check.count("x", 0), "x must be at least 1, got 0"),
         (lambda: _check.count("x", True), "x must be a whole number"),
         (lambda: _check.count("x", 2.0), "x must be a whole number"),
-        (lambda: _check.times("t", [1.0, -1e-9]), "t must not be negative, got -1e-09"),
+        (lambda: _check.not_negative("t", [1.0, -1e-9]), "t must not be negative, got -1e-09"),
+        (lambda: _check.not_negative("t", [[1.0]], ndim=1), "t must have 1 dimension"),
         (lambda: _check.matrix("X", [1.0]), "X must have 2 dimension"),
+        (lambda: _check.data([[1.0], [2.0]], [1.0]), "X and y must have as many rows, got 2 and 1"),
+        (lambda: _check.data([[1.0]], [[1.0]]), "y must have 1 dimension"),
+        (lambda: _check.same_rows([1], [1, 2], "A", "b"), "A and b must have as many rows"),
         (lambda: _check.generator("rng", 0), "rng must be a numpy.random.Generator"),
     ]:
         with pytest.raises(ValueError, match=message):

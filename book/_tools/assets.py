@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -116,7 +116,7 @@ def assets(out: Path, texts: dict[Path, str]) -> tuple[list[str], list[str]]:
     ], bodies
 
 
-def class_names(texts, scripts: list[str]) -> set[str]:
+def class_names(texts: Iterable[str], scripts: list[str]) -> set[str]:
     """Return the classes that pages have, and all words of scripts, which may give some more."""
     used = {name for text in scripts for name in re.findall(r"[\w-]+", text)}
     for text in texts:

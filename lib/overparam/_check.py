@@ -39,9 +39,9 @@ def finite_array(name, value, ndim=None):
     return array
 
 
-def times(name, value):
-    """Return `value` as finite times, none negative (see `finite_array`)."""
-    array = finite_array(name, value)
+def not_negative(name, value, ndim=None):
+    """Return `value` as finite numbers, such as times, none negative (see `finite_array`)."""
+    array = finite_array(name, value, ndim)
     if array.min() < 0:
         raise ValueError(f"{name} must not be negative, got {array.min():g}")
     return array
@@ -81,3 +81,16 @@ def generator(name, value):
             f"got {value!r:.80}"
         )
     return value
+
+
+def data(X, y):
+    """Return a matrix of data and the vector of their labels."""
+    X, y = matrix("X", X), finite_array("y", y, ndim=1)
+    same_rows(X, y)
+    return X, y
+
+
+def same_rows(X, Y, first="X", second="y"):
+    """Refuse two arrays of different lengths."""
+    if len(X) != len(Y):
+        raise ValueError(f"{first} and {second} must have as many rows, got {len(X)} and {len(Y)}")

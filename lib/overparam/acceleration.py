@@ -243,7 +243,7 @@ def minimize(X: ArrayLike, y: ArrayLike, p: float) -> tuple[np.ndarray, float]:
     >>> w.round(6), round(value, 6)
     (array([1.]), 1.0)
     """
-    X, y, p = _data(X, y, p)
+    (X, y), p = _check.data(X, y), _check.number("p", p, 2)
 
     def f(w):
         return np.mean(np.abs(X @ w - y) ** p) / p
@@ -301,7 +301,7 @@ def losses_along(
            [0.125, 0.   ],
            [0.031, 0.   ]])
     """
-    X, y, p = _data(X, y, p)
+    (X, y), p = _check.data(X, y), _check.number("p", p, 2)
     steps, n_steps = _steps(steps), _check.count("n_steps", n_steps, 0)
     w = _check.finite_array("start", start)
     columns = (X.shape[1], len(steps))
@@ -464,13 +464,6 @@ def _adadelta(w, _, decay=0.95, constant=1e-6):
 def _power(r, q):
     """Return sign(r)|r|^q; by multiplications where q is 3, which is ten times as fast."""
     return r * r * r if q == 3 else np.sign(r) * np.abs(r) ** q
-
-
-def _data(X, y, p):
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    if len(X) != len(y):
-        raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
-    return X, y, _check.number("p", p, 2)
 
 
 def _steps(steps):

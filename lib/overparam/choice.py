@@ -65,7 +65,7 @@ def descent(
     >>> beta.round(4), gain.round(4)
     (array([0.9475, 0.1051]), array([0.4005, 0.0989]))
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     alpha = _check.number("alpha", alpha, 0, strict=True)
     step = _check.number("step", step, 0, strict=True)
     n_steps = _check.count("n_steps", n_steps, 0)
@@ -118,7 +118,7 @@ def limit(X: ArrayLike, y: ArrayLike, scale_squared: ArrayLike, shift: ArrayLike
     >>> choice.limit([[1.0, 0.5]], [1.0], [0.01, 0.01], [0.0, 0.0]).round(4)
     array([0.9517, 0.0965])
     """  # noqa: E501
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     a = _check.finite_array("scale_squared", scale_squared, ndim=1)
     theta = _check.finite_array("shift", shift, ndim=1)
     if a.shape != X.shape[1:] or theta.shape != a.shape or a.min() <= 0:
@@ -182,7 +182,7 @@ def label_noise_lasso(X: ArrayLike, y: ArrayLike, step: float, noise: float) -> 
     >>> choice.label_noise_lasso([[1.0, 0.0], [0.0, 1.0]], [1.0, 0.1], 0.1, 2.0).round(4)
     array([0.6, 0. ])
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     step = _check.number("step", step, 0, strict=True)
     noise = _check.number("noise", noise, 0, strict=True)
     gram, pull = X.T @ X / len(y), X.T @ y / len(y)
@@ -266,7 +266,7 @@ def decay_flow(X: ArrayLike, y: ArrayLike, alpha: float, decay: float, t: ArrayL
     >>> choice.decay_flow([[1.0, 0.0]], [1.0], 1.0, 0.2, 100.0).round(4)
     array([0.9, 0. ])
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     alpha = _check.number("alpha", alpha, 0, strict=True)
     decay, t = _check.number("decay", decay, 0), _check.finite_array("t", t)
     times = np.atleast_1d(t)
@@ -296,10 +296,3 @@ def decay_flow(X: ArrayLike, y: ArrayLike, alpha: float, decay: float, t: ArrayL
     states = [parts(time, nu) for time, nu in zip(times, found.y.T, strict=True)]
     beta = np.array([plus - minus for plus, minus in states])
     return beta.reshape(*t.shape, -1)
-
-
-def _data(X, y):
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    if len(X) != len(y):
-        raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
-    return X, y

@@ -205,9 +205,7 @@ def bounce(Delta0: ArrayLike, a: float) -> np.ndarray:
     >>> print(np.round(bounce([0.001, 0.1, 1.0], 10.0), 6))
     [-0.000993 -0.059362 -0.099982]
     """
-    Delta0 = _check.finite_array("Delta0", Delta0)
-    if np.any(Delta0 < 0):
-        raise ValueError(f"Delta0 must not be negative, got {Delta0.min():g}")
+    Delta0 = _check.not_negative("Delta0", Delta0)
     a = _check.number("a", a, 0, strict=True)
     s = a * Delta0
     with np.errstate(over="ignore", under="ignore"):

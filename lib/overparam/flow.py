@@ -106,7 +106,7 @@ class Trajectory:
         ValueError
             For a time outside the path, or between the stored ones if they were asked for.
         """
-        times = _check.times("t", t)
+        times = _check.not_negative("t", t)
         if times.max() > self.t[-1]:
             raise ValueError(
                 f"t must lie between 0 and {self.t[-1]:g}, where this trajectory ends "
@@ -197,7 +197,7 @@ def gradient_flow(
     >>> print(path.reason, f"at {path.t[-1]:.4f}")
     loss reached at 18.4207
     """
-    times = _check.times("t", t)
+    times = _check.not_negative("t", t)
     if times.ndim > 1 or not times.max() or np.any(np.diff(times.ravel()) <= 0):
         raise ValueError(
             "t must be a positive end of time or an increasing array of times from 0 on, "

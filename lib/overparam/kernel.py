@@ -227,7 +227,7 @@ def kernel_flow(K: ArrayLike, residual: ArrayLike, t: ArrayLike) -> NDArray:
     >>> kernel.kernel_flow([[2.0, 0.0], [0.0, 0.0]], [1.0, 1.0], 1.0).round(4)  # e^(-2/2), and 1
     array([0.3679, 1.    ])
     """
-    K, t = _check.matrix("K", K), _check.times("t", t)
+    K, t = _check.matrix("K", K), _check.not_negative("t", t)
     residual = _check.finite_array("residual", residual, ndim=1)
     if K.shape != (len(residual), len(residual)) or not np.allclose(
         K, K.T, rtol=1e-8, atol=1e-10 * np.abs(K).max()
@@ -414,8 +414,7 @@ def _problem(weights, X, y, activation, scaled):
     """Return weights and X, checked, and the gradient and the value of the squared cost."""
     weights, X = _network(weights, X)
     y, activation = _check.finite_array("y", y, ndim=1), activations.named(activation)
-    if len(y) != len(X):
-        raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
+    _check.same_rows(X, y)
 
     def gradient(layers):
         return gradients(layers, X, lambda f: (f - y) / len(y), activation, scaled)

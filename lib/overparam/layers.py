@@ -223,9 +223,7 @@ def classification_margin(X: ArrayLike, y: ArrayLike) -> float:
     """
     from scipy.optimize import nnls
 
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    if len(X) != len(y):
-        raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
+    X, y = _check.data(X, y)
     if not np.all(np.abs(y) == 1):
         raise ValueError("y must hold labels +1 and -1 only")
     signed = (X * y[:, None]).T

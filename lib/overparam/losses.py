@@ -175,7 +175,7 @@ def sensing(A: ArrayLike, y: ArrayLike) -> Loss:
     1.0
     """
     A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
-    _same_rows(A, y, "A", "y")
+    _check.same_rows(A, y, "A")
     rows, shape = A.reshape(len(A), -1), A.shape[1:]
     singular, full = _singular_values("A", rows)
 
@@ -263,8 +263,7 @@ def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
     >>> print(losses.exponential([[1.0], [2.0]], [1, -1]).minimum)
     None
     """
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    _same_rows(X, y, "X", "y")
+    X, y = _check.data(X, y)
     if not np.all(np.abs(y) == 1):
         raise ValueError("y must hold labels +1 and -1 only")
     signed = X * y[:, None]
@@ -314,15 +313,10 @@ def _shaped(shape, W):
     return W
 
 
-def _same_rows(X, Y, first, second):
-    if len(X) != len(Y):
-        raise ValueError(f"{first} and {second} must have as many rows, got {len(X)} and {len(Y)}")
-
-
 def _regression(X, Y):
     """Return checked data and the residual XW - Y."""
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
-    _same_rows(X, Y, "X", "Y")
+    _check.same_rows(X, Y, second="Y")
     shape = (X.shape[1], Y.shape[1])
     return X, Y, lambda W: X @ _shaped(shape, W) - Y
 

@@ -400,8 +400,7 @@ def _standstill(p, weights):
 
 def _coordinates(W, eigenvalues, Y):
     Y = _check.matrix("Y", Y)
-    if len(Y) != len(W):
-        raise ValueError(f"X and Y must have as many rows, got {len(W)} and {len(Y)}")
+    _check.same_rows(W, Y, second="Y")
     return W.T @ Y / np.sqrt(eigenvalues)[:, None]
 
 

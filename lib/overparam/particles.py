@@ -190,13 +190,18 @@ def velocity(
     array([[-14.]])
     """
     u, signs, y, regularization = _problem(u, features, signs, y, regularization)
-    return _velocity(u, features, y, regularization, signs)
+    return -_field(features, y, regularization, signs)(u)
 
 
-def _velocity(u, features, y, regularization, signs):
-    values, pullback = features.evaluate(u)
-    residual = np.mean(signs[:, None] * values, axis=-2) - y
-    return -signs[:, None] * pullback(residual) - 2 * regularization * u
+def _field(features, y, regularization, signs):
+    """Return the function that is minus the velocity: m times the gradient of the energy."""
+
+    def field(u):
+        values, pullback = features.evaluate(u)
+        residual = np.mean(signs[:, None] * values, axis=-2) - y
+        return signs[:, None] * pullback(residual) + 2 * regularization * u
+
+    return field
 
 
 def particle_flow(
@@ -232,7 +237,7 @@ def particle_flow(
             "features are not smooth (relu), so that the particle flow may not be unique; take "
             'activation "squared relu" or "tanh", or particle_descent with a fixed step'
         )
-    field = lambda u: -_velocity(u, features, y, regularization, signs)  # noqa: E731
+    field = _field(features, y, regularization, signs)
     return flow.gradient_flow(field, u0, t, **options)
 
 
@@ -264,7 +269,7 @@ def particle_descent(
     array([[0.9, 0. ]])
     """
     u0, signs, y, regularization = _problem(u0, features, signs, y, regularization)
-    field = lambda u: -_velocity(u, features, y, regularization, signs)  # noqa: E731
+    field = _field(features, y, regularization, signs)
     path = flow.gradient_descent(field, u0, step, n_steps, **options)
     with np.errstate(over="ignore", invalid="ignore"):
         first, last = (energy(u, features, y, regularization, signs) for u in (u0, path.final))

@@ -511,8 +511,7 @@ def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) ->
     10.0
     """
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
-    if len(X) != len(Y):
-        raise ValueError(f"X and Y must have as many rows, got {len(X)} and {len(Y)}")
+    _check.same_rows(X, Y, second="Y")
     U0, V0 = _two_factors(U0, V0, (X.shape[1], Y.shape[1]))
     left, singular, right = np.linalg.svd(X, full_matrices=False)
     seen = singular > max(X.shape) * np.finfo(float).eps * singular[0]

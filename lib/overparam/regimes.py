@@ -183,7 +183,7 @@ def flow_limit(
     >>> regimes.flow_limit([[1.0, 2.0]], [2.0], alpha=0.5).round(3)  # between (0.4, 0.8), (0, 1)
     array([0.342, 0.829])
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:])
     basis, target = _rows(X, y)
     size = np.linalg.norm(target)
@@ -223,7 +223,7 @@ def weight_flow(
     >>> [regimes.predictor(weights).round(3).tolist() for weights in path]
     [[0.133, 0.275], [0.253, 0.568]]
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:], zeros=True)
     start = alpha * profile
 
@@ -262,7 +262,7 @@ def minimum_l1(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     array([0., 1.])
     """
     # The solver's tolerances are absolute: orthonormal rows, and a target of size one.
-    basis, target = _rows(*_data(X, y))
+    basis, target = _rows(*_check.data(X, y))
     size = np.linalg.norm(target)
     if size == 0:
         return np.zeros(len(basis))
@@ -283,7 +283,7 @@ def minimum_l2(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     >>> regimes.minimum_l2([[1.0, 2.0]], [2.0]).round(4)
     array([0.4, 0.8])
     """
-    basis, target = _rows(*_data(X, y))
+    basis, target = _rows(*_check.data(X, y))
     return basis @ target
 
 
@@ -452,13 +452,6 @@ def _initialization(alpha, depth, profile, size, zeros=False):
             "stays zero for ever; leave out its column"
         )
     return alpha, depth, np.abs(profile)
-
-
-def _data(X, y):
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    if len(X) != len(y):
-        raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
-    return X, y
 
 
 def _rows(X, y):

@@ -54,7 +54,7 @@ def solution(t: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> NDArra
     >>> solution([0.0, 2.0, 1e6], np.diag([2.0, 1.0]), start, start).round(3).tolist()
     [[[0.01, 0.0], [0.0, 0.01]], [[1.875, 0.0], [0.0, 0.355]], [[2.0, 0.0], [0.0, 1.0]]]
     """
-    t = _check.times("t", t)
+    t = _check.not_negative("t", t)
     Y, U0, V0 = _check.matrix("Y", Y), _check.matrix("U0", U0), _check.matrix("V0", V0)
     m, n = Y.shape
     if U0.shape != (m, U0.shape[1]) or V0.shape != (n, U0.shape[1]):
@@ -291,7 +291,7 @@ def mode(
     >>> mode([0.0, 1.0, 9.0], [2.0, 1.0], 0.1, 0.0).round(3).tolist()
     [[0.1, 0.1], [1.484, 0.451], [2.0, 1.0]]
     """
-    t = _check.times("t", t)
+    t = _check.not_negative("t", t)
     target = _check.finite_array("target", target)
     start = _check.finite_array("start", start)
     imbalance = _check.finite_array("imbalance", imbalance)

@@ -44,7 +44,7 @@ class Path:
 
     def at(self, tau: ArrayLike) -> tuple[NDArray, NDArray]:
         """Return β and s at the times `tau`, not negative; at a jump β is the new one."""
-        tau = _times(tau)
+        tau = _check.not_negative("tau", tau)
         place = np.searchsorted(self.tau, tau, side="right") - 1
         return self.beta[place], self.s[place] + (tau - self.tau[place])[..., None] * self.g[place]
 
@@ -93,7 +93,7 @@ def path(X: ArrayLike, y: ArrayLike, positive: bool = False) -> Path:
            [ 0. ,  2.2],
            [-0.5,  3. ]])
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     d = X.shape[1]
     columns = np.linalg.norm(X, axis=0)
     time, s, beta = 0.0, np.zeros(d), np.zeros(d)
@@ -144,7 +144,7 @@ def average(path: Path, tau: ArrayLike) -> NDArray:
     >>> saddles.average(saddles.path([[2.0]], [1.0]), 1.0).round(6)
     array([0.25])
     """
-    tau = _times(tau)
+    tau = _check.not_negative("tau", tau)
     if np.any(tau == 0):
         raise ValueError("tau must be positive: there is no average over no time")
     ends = np.append(path.tau[1:], np.inf)
@@ -206,9 +206,9 @@ def dual_flow(
            [1. ]]), array([[0.],
            [1.]]))
     """
-    X, y = _data(X, y)
+    X, y = _check.data(X, y)
     alpha, depth = _start(alpha, depth)
-    tau = _times(tau)
+    tau = _check.not_negative("tau", tau)
     times = np.atleast_1d(tau)
     if times.ndim != 1 or np.any(np.diff(times) <= 0):
         raise ValueError("tau must be one time, or times in increasing order")
@@ -292,22 +292,8 @@ def thresholded(Y: ArrayLike, tau: float, soft: bool = False) -> NDArray:
     return left * kept @ right
 
 
-def _times(tau):
-    tau = _check.finite_array("tau", tau)
-    if np.any(tau < 0):
-        raise ValueError(f"tau must not be negative, got {tau.min():g}")
-    return tau
-
-
 def _start(alpha, depth):
     alpha, depth = _check.number("alpha", alpha, 0, strict=True), _check.count("depth", depth, 2)
     if alpha >= 1:
         raise ValueError(f"alpha must be less than 1 for this clock, got {alpha:g}")
     return alpha, depth
-
-
-def _data(X, y):
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    if len(X) != len(y):
-        raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")
-    return X, y

@@ -48,7 +48,7 @@ def closed_form(
     >>> [round(float(x), 4) for x in closed_form([0, 1, 4], y=1.0, x0=0.0, imbalance=1.0)]
     [0.0, 0.7378, 0.9996]
     """
-    t, y = _check.times("t", t), _check.finite_array("y", y)
+    t, y = _check.not_negative("t", t), _check.finite_array("y", y)
     x0, imbalance = _check.finite_array("x0", x0), _check.finite_array("imbalance", imbalance)
     # In units of the largest of the three nothing overflows, however large or small they are.
     unit = np.maximum(np.maximum(np.abs(y), np.abs(x0)), np.abs(imbalance))

@@ -138,8 +138,7 @@ def commuting_limit(A: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2) ->
     array([0., 1.])
     """
     A, y = _check.matrix("A", A), _check.finite_array("y", y, ndim=1)
-    if len(A) != len(y):
-        raise ValueError(f"A and y must have as many rows, got {len(A)} and {len(y)}")
+    _check.same_rows(A, y, "A")
     alpha = _check.number("alpha", alpha, 0, strict=True)
     depth = _check.count("depth", depth, minimum=2)
     if alpha ** (depth - 2) < 1e-6:

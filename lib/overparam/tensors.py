@@ -431,9 +431,7 @@ def balanced_cp(shape: Sequence[int], norms: ArrayLike, rng: np.random.Generator
     shape = [_check.count(f"shape[{n}]", d) for n, d in enumerate(shape)]
     if len(shape) < 2:
         raise ValueError(f"shape must name at least two axes, got {shape}")
-    norms = _check.finite_array("norms", norms, ndim=1)
-    if np.any(norms < 0):
-        raise ValueError(f"norms must not be negative, got {norms.min():g}")
+    norms = _check.not_negative("norms", norms, ndim=1)
     _check.generator("rng", rng)
     columns = [rng.standard_normal((d, len(norms))) for d in shape]
     return [norms ** (1 / len(shape)) * w / np.linalg.norm(w, axis=0) for w in columns]

@@ -240,10 +240,7 @@ def neuron_potential(r: ArrayLike, imbalance: float) -> NDArray:
     >>> float(unequal.neuron_potential(1.0, 0.0).round(6))
     0.666667
     """
-    r = _check.finite_array("r", r)
-    imbalance = _check.number("imbalance", imbalance)
-    if np.any(r < 0):
-        raise ValueError(f"r must not be negative, got {r.min():g}")
+    r, imbalance = _check.not_negative("r", r), _check.number("imbalance", imbalance)
     first, second = _neuron_squares(r, imbalance)
     return np.sqrt(first) * r - second**1.5 / 3
 
