@@ -61,8 +61,9 @@ pdf: $(TESTS) book
 zip: book
 	@$(BIN)/python book/_tools/publish.py zip
 
-# Both runs are made even if the first one fails, so that one call tells everything.
-test: $(TESTS) book
+# The book comes first, so that on a new machine it is built without what only tests need. Both
+# runs are made even if the first one fails, so that one call tells everything.
+test: book $(TESTS)
 	@failed=0; \
 	echo "== tests: library, book and browser"; \
 	$(BIN)/python -m pytest tests -n 2 --dist loadgroup || failed=1; \

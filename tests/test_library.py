@@ -165,26 +165,44 @@ for module in pkgutil.walk_packages(coursework.__path__, "coursework."):
 }
 
 
-@pytest.mark.parametrize("extra", ["", *EXTRAS])
-def test_an_extra_installs_all_that_is_imported(extra, tmp_path):
-    """In an environment of links to what pip would install for it, and nothing else."""
-    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"].get(extra, ())]
+def run_with(needed, code, folder):
+    """Run code in an environment of links to what pip would install for these, and nothing else."""
     for distribution in installed(needed):
         for top in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
-            if not (tmp_path / top).exists():
-                (tmp_path / top).symlink_to(Path(distribution.locate_file(top)).resolve())
-    code = f"""
-import importlib, sys
-sys.path[:0] = [{str(tmp_path)!r}, {str(LIB)!r}]
-PLAIN = {[m for m in MODULES if m not in DRAWING]!r}
-{WORK[extra]}
-"""
+            if not (folder / top).exists():
+                (folder / top).symlink_to(Path(distribution.locate_file(top)).resolve())
+    code = f"import importlib, sys\nsys.path[:0] = [{str(folder)!r}, {str(LIB)!r}]\n{code}"
     # Workers of a sweep start with what the variables say; -S keeps this environment away.
-    paths = os.environ | {"PYTHONPATH": f"{tmp_path}:{LIB}", "MPLBACKEND": "agg"}
+    paths = os.environ | {"PYTHONPATH": f"{folder}:{LIB}", "MPLBACKEND": "agg"}
     run = subprocess.run(
-        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=paths, cwd=tmp_path
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=paths, cwd=folder
     )
     assert run.returncode == 0, run.stderr[-900:]
+
+
+@pytest.mark.parametrize("extra", ["", *EXTRAS])
+def test_an_extra_installs_all_that_is_imported(extra, tmp_path):
+    needed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"].get(extra, ())]
+    plain = f"PLAIN = {[m for m in MODULES if m not in DRAWING]!r}"
+    run_with(needed, f"{plain}\n{WORK[extra]}", tmp_path)
+
+
+def test_requirements_install_all_that_pages_import(tmp_path):
+    """`make book` installs nothing else: what only tests need is missing there."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    needed = [*PROJECT["dependencies"], *(line for line in lines if re.match(r"\w", line))]
+    wanted, status = set(), ""
+    for path in sorted((ROOT / "book").glob("**/*.ipynb")):
+        if {"_build", "private"} & set(path.parts):
+            continue
+        cells = json.loads(path.read_text())["cells"]
+        source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*%.*", "", source))):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                wanted.add(ast.unparse(node))
+        status = source if path.stem == "status" else status
+    assert "version(package)" in status
+    run_with(needed, "\n".join([*sorted(wanted), status]), tmp_path)
 
 
 # Where a public name may be used: pages, tests, other functions, the course, benchmarks.
