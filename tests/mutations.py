@@ -20,6 +20,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import importlib
 import io
 import json
 import os
@@ -29,8 +30,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPLAINED = Path(__file__).with_name("mutations_explained.txt")
@@ -43,6 +47,7 @@ NO_STATEMENT = {
     *("bar", "text", "axhline", "axvline", "annotate", "quiver", "set_ylim", "set_xlim"),
     *("isclose", "allclose", "assert_allclose"),
 }
+HEAVY = ("hypothesis", "matplotlib.pyplot", "scipy.integrate", "scipy.optimize", "scipy.stats")
 SECONDS = 60  # for the rest of a page after a mutation
 
 
@@ -216,25 +221,90 @@ def library_survivors(chapter: str, most: int, rng: random.Random) -> tuple[int,
     chosen = list(mutants(module.read_text()))
     if len(chosen) > most:
         chosen = rng.sample(chosen, most)
+    for name in HEAVY:
+        importlib.import_module(name)  # once, before the forks
     survived = []
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "lib"
         shutil.copytree(ROOT / "lib", copied)
-        environment = os.environ | {"PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        # pyproject's own "pythonpath" would put the library as it is before the mutated one
-        command += ["-o", f"pythonpath={copied}", str(ROOT / "tests" / f"test_{chapter}.py")]
+        file, notes = copied / "overparam" / f"{chapter}.py", Path(folder) / "reached.json"
+        sound = ast.unparse(ast.parse(module.read_text()))  # the mutants' own lines
+        file.write_text(sound)
+        if _tests_fail(file, _Watch(file, notes), 3600):
+            raise SystemExit(f"lib {chapter}: its tests fail on the module as it stands")
+        reached = json.loads(notes.read_text())
+        limit = 60 + 10 * int(sum(seconds for seconds, _ in reached.values()))
         for line, source in chosen:
-            (copied / "overparam" / f"{chapter}.py").write_text(source)
-            try:
-                ran = subprocess.run(
-                    command, env=environment, cwd=ROOT, capture_output=True, timeout=600
-                )
-            except subprocess.TimeoutExpired:
-                continue  # noticed: it hangs
-            if ran.returncode == 0:
+            file.write_text(source)
+            pairs = zip(sound.splitlines(), source.splitlines(), strict=True)
+            at = next(number for number, (one, other) in enumerate(pairs, 1) if one != other)
+            if not _tests_fail(file, _Order(reached, at), limit):
                 survived.append(line)
     return len(chosen), survived
+
+
+class _Watch:
+    """Note for every test the seconds it takes and the lines of the module that it runs."""
+
+    def __init__(self, file: Path, notes: Path):
+        self.file, self.notes, self.reached = str(file), notes, {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        lines, start = set(), time.perf_counter()
+
+        def step(frame, event, _):
+            lines.add(frame.f_lineno)
+            return step
+
+        sys.settrace(lambda frame, *_: step if frame.f_code.co_filename == self.file else None)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            self.reached[item.nodeid] = time.perf_counter() - start, sorted(lines)
+
+    def pytest_sessionfinish(self):
+        self.notes.write_text(json.dumps(self.reached))
+
+
+class _Order:
+    """Run first the tests that run the mutated line, the quickest before the others."""
+
+    def __init__(self, reached: dict, line: int):
+        self.reached, self.line = reached, line
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        def key(item):
+            seconds, lines = self.reached.get(item.nodeid, (0.0, []))
+            return self.line not in lines, seconds
+
+        items.sort(key=key)
+
+
+def _tests_fail(file: Path, plugin: object, limit: int) -> bool:
+    """Run the tests of a module, as it stands in `file`, in a child; a hang is a failure."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(limit)
+        os.chdir(ROOT)
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        copied = file.parents[1]
+        os.environ["PYTHONPATH"] = str(copied)
+        sys.dont_write_bytecode = True
+        for name in [name for name in sys.modules if name.split(".")[0] == "overparam"]:
+            del sys.modules[name]
+        # pyproject's own "pythonpath" would put the library as it is before the mutated one
+        command = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={copied}"]
+        command += ["--doctest-modules", str(file), str(ROOT / "tests" / f"test_{file.name}")]
+        os._exit(int(pytest.main(command, plugins=[plugin])))
+    except BaseException:
+        os._exit(1)
 
 
 # The command
