@@ -301,7 +301,8 @@ def _tests_fail(file: Path, plugin: object, limit: int) -> bool:
             del sys.modules[name]
         # pyproject's own "pythonpath" would put the library as it is before the mutated one
         command = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={copied}"]
-        command += ["--doctest-modules", str(file), str(ROOT / "tests" / f"test_{file.name}")]
+        tests = ROOT / "tests" / f"test_{file.name.lstrip('_')}"
+        command += ["--doctest-modules", str(file), str(tests)]
         os._exit(int(pytest.main(command, plugins=[plugin])))
     except BaseException:
         os._exit(1)
