@@ -230,15 +230,14 @@ def library_survivors(chapter: str, most: int, rng: random.Random) -> tuple[int,
         file, notes = copied / "overparam" / f"{chapter}.py", Path(folder) / "reached.json"
         sound = ast.unparse(ast.parse(module.read_text()))  # the mutants' own lines
         file.write_text(sound)
-        if _tests_fail(file, _Watch(file, notes), 3600):
+        if _tests_fail(file, _Watch(file, notes)):
             raise SystemExit(f"lib {chapter}: its tests fail on the module as it stands")
         reached = json.loads(notes.read_text())
-        limit = 60 + 10 * int(sum(seconds for seconds, _ in reached.values()))
         for line, source in chosen:
             file.write_text(source)
             pairs = zip(sound.splitlines(), source.splitlines(), strict=True)
             at = next(number for number, (one, other) in enumerate(pairs, 1) if one != other)
-            if not _tests_fail(file, _Order(reached, at), limit):
+            if not _tests_fail(file, _Order(reached, at)):
                 survived.append(line)
     return len(chosen), survived
 
@@ -269,7 +268,10 @@ class _Watch:
 
 
 class _Order:
-    """Run first the tests that run the mutated line, the quickest before the others."""
+    """Run first the tests that run the mutated line, the quickest before the others.
+
+    A test that takes five times the seconds it took, and twenty more, is ended: it fails.
+    """
 
     def __init__(self, reached: dict, line: int):
         self.reached, self.line = reached, line
@@ -282,15 +284,19 @@ class _Order:
 
         items.sort(key=key)
 
+    def pytest_runtest_logstart(self, nodeid):
+        seconds, _ = self.reached.get(nodeid, (0.0, []))
+        signal.setitimer(signal.ITIMER_PROF, 20 + 5 * seconds)  # of this process, at any load
 
-def _tests_fail(file: Path, plugin: object, limit: int) -> bool:
+
+def _tests_fail(file: Path, plugin: object) -> bool:
     """Run the tests of a module, as it stands in `file`, in a child; a hang is a failure."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(limit)
+        signal.alarm(1200)
         os.chdir(ROOT)
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
