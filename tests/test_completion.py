@@ -1,4 +1,10 @@
-"""Deep matrix completion: minimizers, flows, singular values, and the counterexamples."""
+"""Deep matrix completion: minimizers, flows, singular values, and the counterexamples.
+
+`python tests/test_completion.py` computes the cells of both tables that the chapter shows.
+"""
+
+import itertools
+import json
 
 import numpy as np
 import pytest
@@ -165,7 +171,7 @@ def test_complete_is_the_gradient_flow(depth):
     exact = networks.layer_flow(loss, start, np.append(times, end), rtol=1e-11, atol=1e-13)
     fast = completion.complete(
         *data, depth, 1e-2, np.random.default_rng(1),
-        times=times, limit=1e9, rtol=5e-8, method="DOP853",
+        t=[*times, 1e9], rtol=5e-8, method="DOP853",
     )  # fmt: skip
     assert len(fast) == 6
     for A, B in zip(fast, exact, strict=True):
@@ -178,9 +184,9 @@ def test_complete_is_the_gradient_flow(depth):
 def test_complete_says_when_time_runs_out():
     _, data = problem(12, 2, 90, 0)
     rng = np.random.default_rng(1)
-    path = completion.complete(*data, 2, 1e-2, rng, limit=1.0)
+    path = completion.complete(*data, 2, 1e-2, rng, t=1.0)
     assert path.reason == "end of time" and path.t[-1] == 1.0
-    path = completion.complete(*data, 2, 1e-2, rng, times=[0.0, 0.5, 2.0])
+    path = completion.complete(*data, 2, 1e-2, rng, t=[0.0, 0.5, 2.0])
     assert path.reason == "end of time" and path.t.tolist() == [0.0, 0.5, 2.0]
 
 
@@ -389,19 +395,16 @@ def random_mask(rng, m, n):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_components_are_those_of_the_graph(seed):
-    rng = np.random.default_rng(seed)
-    mask = random_mask(rng, 7, 5)
-    parts = completion.components(mask)
-    assert sorted(r for rows, _ in parts for r in rows) == list(range(7))
-    assert sorted(c for _, cols in parts for c in cols) == list(range(5))
-    place = {("r", r): i for i, (rows, _) in enumerate(parts) for r in rows}
-    place |= {("c", c): i for i, (_, cols) in enumerate(parts) for c in cols}
-    assert all(place["r", r] == place["c", c] for r, c in zip(*np.nonzero(mask), strict=True))
+    """With the unit vectors as rows, D names the rows and columns of its component: ±1."""
+    mask = random_mask(np.random.default_rng(seed), 7, 5)
+    U, V = np.split(np.eye(12), [7])
+    parts = [np.diag(D) for D in completion.component_imbalances(U, V, mask)]
+    assert np.array_equal(sum(parts), [1] * 7 + [-1] * 5)
+    part_of = np.argmax(np.abs(parts), axis=0)
+    rows, cols = np.nonzero(mask)
+    assert np.array_equal(part_of[rows], part_of[7 + cols])
     # Independently: as many components as vertices less the rank of the incidence matrix.
-    edges = np.transpose(np.nonzero(mask))
-    incidence = np.zeros((len(edges), 12))
-    for i, (r, c) in enumerate(edges):
-        incidence[i, [r, 7 + c]] = 1, -1
+    incidence = U[rows] - V[cols]
     assert len(parts) == 12 - np.linalg.matrix_rank(incidence)
 
 
@@ -610,8 +613,8 @@ def test_bad_observations(solve, data, match):
         ({"rng": 0}, "rng"),
         ({"goal": 0.0}, "goal"),
         ({"rtol": -1.0}, "rtol"),
-        ({"limit": 0.0}, "limit"),
-        ({"times": [1.0, 0.5]}, "t must be"),
+        ({"t": 0.0}, "t must be"),
+        ({"t": [1.0, 0.5]}, "t must be"),
     ],
 )
 def test_bad_settings_of_complete(change, match):
@@ -636,9 +639,9 @@ def test_bad_settings_of_complete(change, match):
         (lambda rng: completion.singular_value_velocity(np.eye(2), np.eye(3), 2), "G must"),
         (lambda rng: completion.singular_vector_velocity(np.eye(2), np.eye(2), 2), "distinct"),
         (lambda rng: completion.nuclear_norm_minimizer(*HOLE, tolerance=0), "tolerance"),
-        (lambda rng: completion.components([[0.5, 1.0]]), "mask must be a matrix of booleans"),
-        (lambda rng: completion.component_imbalances(I2, I2, [[True]]), "mask must have shape"),
-        (lambda rng: completion.nuclear_bounds(I2, np.ones((2, 3))), "equally many columns"),
+        (lambda rng: completion.component_imbalances(I2, I2, I2 / 2), "mask must be a matrix of"),
+        (lambda rng: completion.component_imbalances(I2, I2, [[True]]), r"of shape \(2, 2\)"),
+        (lambda rng: completion.nuclear_bounds(I2, np.ones((2, 3))), "as many columns"),
         (lambda rng: completion.decay_penalty(I2, 0), "depth"),
         (lambda rng: completion.decay_thresholds(0.1, 1), "depth must be at least 2"),
         (lambda rng: completion.decay_thresholds(0.0, 3), "decay must be greater"),
@@ -657,5 +660,16 @@ def test_what_was_not_reached_comes_back_with_its_reason():
     # Its gap is true, though large: the minimum is no more than that below.
     short = np.linalg.norm(best.X, "nuc") - np.linalg.norm(full.X, "nuc")
     assert full.gap < short <= best.gap
-    path = completion.complete(*data, 3, 1e-3, np.random.default_rng(0), limit=1.0)
+    path = completion.complete(*data, 3, 1e-3, np.random.default_rng(0), t=1.0)
     assert path.reason == "end of time"
+
+
+if __name__ == "__main__":
+    with completion.TABLES.open("w", encoding="utf-8") as table:
+        for seed, n, method in itertools.product(
+            range(10), completion.OBSERVATIONS, completion.METHODS
+        ):
+            cell = {"seed": seed, "n_observed": n, "method": method}
+            cell |= completion.table_cell(seed, n, method)
+            rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in cell.items()}
+            table.write(json.dumps(rounded) + "\n")

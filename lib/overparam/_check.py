@@ -94,3 +94,13 @@ def same_rows(X, Y, first="X", second="y"):
     """Refuse two arrays of different lengths."""
     if len(X) != len(Y):
         raise ValueError(f"{first} and {second} must have as many rows, got {len(X)} and {len(Y)}")
+
+
+def same_columns(U, V, first="U", second="V"):
+    """Return two matrices with as many columns each, such as the factors of a product U Vᵀ."""
+    U, V = matrix(first, U), matrix(second, V)
+    if U.shape[1] != V.shape[1]:
+        raise ValueError(
+            f"{first} and {second} must have as many columns, got shapes {U.shape} and {V.shape}"
+        )
+    return U, V

@@ -5,12 +5,10 @@ singular values :math:`\sigma_r` and singular vectors :math:`u_r,v_r`; two layer
 :math:`X=UV^\top`; G is a gradient :math:`\nabla f(W)`; s = `scale` is the size of the
 initialization. ``losses.completion`` is the mean of squares, without ½.
 
-``python -m overparam.completion`` computes the table in ``data/completion_tables.jsonl`` afresh.
+``data/completion_tables.jsonl`` was made by tests/test_completion.py, run as a program.
 """
 
-import itertools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,42 +195,35 @@ def nuclear_norm_minimizer(
     >>> round(float(best.X[1, 1]), 2), best.gap < 1e-6  # the norm 5; rank one would need 6 here
     (1.0, True)
     """
-    index, values, shape = _observations(rows, cols, values, shape)
+    _, data, seen = _observations(rows, cols, values, shape)
     tolerance = _check.number("tolerance", tolerance, 0, strict=True)
     max_iterations = _check.count("max_iterations", max_iterations)
-    data = _scattered(index, values, shape)
-    if not np.any(values):
-        return Minimizer(data, 0.0, np.zeros(shape), 0, GAP_REACHED)
-    goal = tolerance * np.sqrt(np.mean(values**2))
+    if not np.any(data):
+        return Minimizer(data, 0.0, data, 0, GAP_REACHED)
+    goal = tolerance * np.linalg.norm(data) / np.sqrt(seen.sum())
     # Every threshold converges, and so does a stride below two; how fast depends on both.
     threshold, stride = 0.2 * np.linalg.norm(data, 2), 1.6
     next_change, next_look, wait, basis = 10, 10, 10, None
-    Z, shrunk = np.zeros(shape), np.zeros(shape)
-    best = Minimizer(data, np.inf, np.zeros(shape), 0, "end of iterations")
+    Z = shrunk = np.zeros(shape)
+    best = Minimizer(data, np.inf, Z, 0, "end of iterations")
     for iteration in range(1, max_iterations + 1):
-        fitted = Z.copy()
-        fitted[index] = values
-        before = shrunk
+        fitted, before = np.where(seen, data, Z), shrunk
         shrunk, basis = _shrink(2 * fitted - Z, threshold, basis)
         if iteration in (next_look, max_iterations):  # a look costs as much as eight iterations
-            candidate = _certify(shrunk, (fitted - Z) / threshold, index, values, iteration)
-            if candidate.gap < best.gap:
-                best = candidate
+            found = _certify(shrunk, (fitted - Z) / threshold, data, seen, iteration)
+            best = min(best, found, key=lambda minimizer: minimizer.gap)
             if best.gap <= goal:
                 return best._replace(reason=GAP_REACHED)
             next_look = iteration + (10 if best.gap < 3 * goal else 10 + iteration // 8)
-        Z += stride * (shrunk - fitted)
+        Z = Z + stride * (shrunk - fitted)
         if iteration >= next_change:
             # A smaller threshold favours the constraint, a larger one the dual matrix: keep the
             # two residuals in balance, ever more seldom, so that the method converges still.
             constraint = np.linalg.norm(shrunk - fitted) / np.linalg.norm(fitted)
             change = np.linalg.norm(shrunk - before) / np.linalg.norm(fitted - Z)
-            balance = change / constraint
-            factor = 1 / 1.3 if balance < 1 / 1.5 else 1.3 if balance > 1.5 else 1
-            if factor != 1:
-                fitted = Z.copy()
-                fitted[index] = values
-                Z = fitted - factor * (fitted - Z)  # keeps the dual matrix
+            if max(change / constraint, constraint / change) > 1.5:
+                factor = 1.3 if change > constraint else 1 / 1.3
+                Z = np.where(seen, data + factor * (Z - data), Z)  # keeps the dual matrix
                 threshold *= factor
                 wait = int(1.2 * wait) + 1
                 next_change = iteration + wait
@@ -258,12 +249,11 @@ def _shrink(M, threshold, basis):
     return shrunk, right[: count + 8].T if 2 * (count + 8) < min(M.shape) else None
 
 
-def _certify(X, dual, index, values, iteration):
+def _certify(X, dual, data, seen, iteration):
     """Make X and the dual matrix feasible and measure the gap between them."""
-    X = X.copy()
-    X[index] = values
+    X = np.where(seen, data, X)
     dual = dual / max(1.0, np.linalg.norm(dual, 2))
-    gap = np.linalg.norm(X, "nuc") - np.sum(dual[index] * values)
+    gap = np.linalg.norm(X, "nuc") - np.vdot(dual, data)
     return Minimizer(X, float(max(gap, 0.0)), dual, iteration, "end of iterations")
 
 
@@ -272,8 +262,8 @@ def _certify(X, dual, index, values, iteration):
 
 def complete(
     rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int], depth: int,
-    scale: float, rng: np.random.Generator, *, goal: float = 1e-6, times: ArrayLike | None = None,
-    limit: float | None = None, rtol: float = 1e-4, method: str | type = "auto",
+    scale: float, rng: np.random.Generator, *, t: ArrayLike | None = None, goal: float = 1e-6,
+    rtol: float = 1e-4, method: str | type = "auto",
 ) -> flow.Trajectory:
     r"""Complete a matrix by gradient flow on `depth` layers from a small Gaussian start.
 
@@ -291,15 +281,13 @@ def complete(
     scale : float
         The size s > 0 of the start.
     rng : numpy.random.Generator
+    t : float or increasing array of floats, optional
+        As for `flow.gradient_flow`. By default from 0 to 1e5 times
+        :math:`|\Omega|/(L\sigma^{2-2/L})`, with σ the largest singular value of the observed
+        matrix: about 1e5 times the fastest motion at the end. Start and end alone are kept then
+        (100 × 100 at depth 4 would take 300 MB).
     goal : float
         The training loss at which to stop.
-    times : increasing array of floats, optional
-        Times, from 0 on, at which to keep the layers. Without it the start and the end alone
-        are kept (100 × 100 at depth 4 would take 300 MB).
-    limit : float, optional
-        The latest time. By default the last of `times`, or else 1e5 times
-        :math:`|\Omega|/(L\sigma^{2-2/L})`, with σ the largest singular value of the observed
-        matrix: about 1e5 times the fastest motion at the end.
     rtol : float
         Tolerance of the integrator. At the default the final error over all entries agrees with
         that of the exact flow to 0.5 % in the tables' problems.
@@ -313,7 +301,7 @@ def complete(
     -------
     flow.Trajectory
         Of the layers: ``networks.product(path.final)`` is the completed matrix. Its ``reason``
-        is "loss reached", or "end of time" if the limit came first.
+        is "loss reached", or "end of time" if the last of the times came first.
 
     Raises
     ------
@@ -329,22 +317,17 @@ def complete(
     >>> round(float(networks.product(path.final)[1, 1]), 1), path.reason
     (6.0, 'loss reached')
     """
-    index, values, shape = _observations(rows, cols, values, shape)
+    loss, data, seen = _observations(rows, cols, values, shape)
     layers = start(shape, depth, scale, rng)
     goal = _check.number("goal", goal, 0, strict=True)
     rtol = _check.number("rtol", rtol, 0, strict=True)
-    if not np.any(values):
+    if not np.any(data):
         raise ValueError("values are all zero: the start is as good as any completion")
-    if limit is None and times is None:
-        largest = np.linalg.norm(_scattered(index, values, shape), 2)
-        limit = 1e5 * len(values) / (depth * largest ** (2 - 2 / depth))
-    times = _check.finite_array("times", [0.0] if times is None else times, ndim=1)
-    if limit is not None:
-        limit = _check.number("limit", limit, 0, strict=True)
-        times = np.append(times[times < limit], limit)
-    loss = losses.completion(*index, values, shape)
+    if t is None:
+        slowness = seen.sum() / (depth * np.linalg.norm(data, 2) ** (2 - 2 / depth))
+        t = [0.0, 1e5 * slowness]
     return networks.layer_flow(
-        loss, layers, times, rtol=rtol, atol=0.1 * rtol * np.std(layers[0]), method=method,
+        loss, layers, t, rtol=rtol, atol=0.1 * rtol * np.std(layers[0]), method=method,
         stop=lambda weights: loss.value(networks.product(weights)) - goal,
     )  # fmt: skip
 
@@ -373,51 +356,19 @@ def start(
 # --- Two layers: components, the norm of the weights, decay --------------------------------
 
 
-def components(mask: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the connected components of the observed entries.
+def component_imbalances(U: ArrayLike, V: ArrayLike, mask: ArrayLike) -> list[np.ndarray]:
+    r"""Return :math:`U_R^\top U_R-V_C^\top V_C` for the rows R and columns C of each component.
 
     Rows and columns are the vertices of a graph, each observed entry is an edge between its row
-    and its column.
-
-    Parameters
-    ----------
-    mask : bool array, shape (m, n)
-        True where an entry is observed.
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Rows and columns of each component. A row or column without an observed entry is a
-        component of its own.
-
-    Examples
-    --------
-    >>> [(r.tolist(), c.tolist()) for r, c in components([[True, True], [False, False]])]
-    [([0], [0, 1]), ([1], [])]
-    """
-    from scipy.sparse.csgraph import connected_components
-
-    mask = np.asarray(mask)
-    if mask.ndim != 2 or mask.size == 0 or not np.all((mask == 0) | (mask == 1)):
-        raise ValueError("mask must be a matrix of booleans, True where an entry is observed")
-    m = len(mask)
-    edges = np.zeros((sum(mask.shape),) * 2)
-    edges[:m, m:] = mask
-    count, label = connected_components(edges, directed=False)
-    sides = label[:m], label[m:]
-    return [tuple(np.flatnonzero(side == c) for side in sides) for c in range(count)]
-
-
-def component_imbalances(U: ArrayLike, V: ArrayLike, mask: ArrayLike) -> list[np.ndarray]:
-    r"""Return :math:`U_R^\top U_R-V_C^\top V_C` for each of `components`, rows R and columns C.
-
-    Conserved by the flow of every loss that sees the entries in `mask` only, of
-    :math:`X=UV^\top`.
+    and its column; a row or column without an observed entry is a component of its own. The
+    matrices are conserved by the flow of every loss of :math:`X=UV^\top` that sees the entries in
+    `mask` only.
 
     Parameters
     ----------
     U, V : matrices, shapes (m, k) and (n, k)
     mask : bool array, shape (m, n)
+        True where an entry is observed.
 
     Returns
     -------
@@ -428,11 +379,18 @@ def component_imbalances(U: ArrayLike, V: ArrayLike, mask: ArrayLike) -> list[np
     >>> [D.tolist() for D in component_imbalances([[2.0], [3.0]], [[1.0]], [[True], [False]])]
     [[[3.0]], [[9.0]]]
     """
-    U, V = _factors(U, V)
-    parts = components(mask)
-    if np.shape(mask) != (len(U), len(V)):
-        raise ValueError(f"mask must have shape {(len(U), len(V))}, got {np.shape(mask)}")
-    return [U[rows].T @ U[rows] - V[cols].T @ V[cols] for rows, cols in parts]
+    from scipy.sparse.csgraph import connected_components
+
+    U, V = _check.same_columns(U, V)
+    (m, n), mask = (len(U), len(V)), np.asarray(mask)
+    if mask.shape != (m, n) or not np.all((mask == 0) | (mask == 1)):
+        raise ValueError(
+            f"mask must be a matrix of booleans of shape {m, n}, True where an entry is observed, "
+            f"got {mask!r:.80}"
+        )
+    count, label = connected_components(np.pad(mask, ((0, n), (m, 0))), directed=False)
+    parts = [(U[label[:m] == c], V[label[m:] == c]) for c in range(count)]
+    return [A.T @ A - B.T @ B for A, B in parts]
 
 
 def nuclear_bounds(U: ArrayLike, V: ArrayLike) -> tuple[float, float]:
@@ -454,7 +412,7 @@ def nuclear_bounds(U: ArrayLike, V: ArrayLike) -> tuple[float, float]:
     >>> nuclear_bounds([[2.0]], [[1.0]])  # of the number 2
     (1.0, 2.5)
     """
-    U, V = _factors(U, V)
+    U, V = _check.same_columns(U, V)
     weights = (np.sum(U**2) + np.sum(V**2)) / 2
     distance = np.linalg.norm(U.T @ U - V.T @ V, "nuc") / 2
     return float(weights - distance), float(weights)
@@ -547,16 +505,17 @@ def singular_vector_velocity(
     left, sigma, right, G, depth = _decomposition(W, G, depth)
     if np.any(-np.diff(np.append(sigma, 0.0)) <= 1e-10 * sigma[0]):
         raise ValueError("W must have distinct, positive singular values")
-    inner = left.T @ G @ right
     roots = sigma ** (2 / depth)
-    gaps = roots[None, :] - roots[:, None]
+    gaps = roots - roots[:, None]
     np.fill_diagonal(gaps, np.inf)
-    turn_left = -left @ ((inner * sigma + sigma[:, None] * inner.T) / gaps)
-    turn_right = -right @ ((sigma[:, None] * inner + inner.T * sigma) / gaps)
-    beside = sigma ** (1 - 2 / depth)
-    out_left = G @ right - left @ inner
-    out_right = G.T @ left - right @ inner.T
-    return turn_left - out_left * beside, turn_right - out_right * beside
+
+    def turn(left, right, G):
+        pull = G @ right
+        inner = left.T @ pull
+        within = (inner * sigma + sigma[:, None] * inner.T) / gaps
+        return -left @ within - (pull - left @ inner) * sigma ** (1 - 2 / depth)
+
+    return turn(left, right, G), turn(right, left, G.T)
 
 
 # --- The two tables ------------------------------------------------------------------------
@@ -628,17 +587,6 @@ def stored_tables() -> list[dict]:
     return [json.loads(line) for line in TABLES.read_text(encoding="utf-8").splitlines()]
 
 
-def _write_tables(seeds: Sequence[int] = range(10), path: str | Path = TABLES) -> None:
-    """Compute all cells of both tables for `seeds` and write them to `path`, one a line."""
-    lines = []
-    for seed, n_observed, method in itertools.product(seeds, OBSERVATIONS, METHODS):
-        cell = table_cell(seed, n_observed, method)
-        cell = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in cell.items()}
-        record = {"seed": seed, "n_observed": n_observed, "method": method} | cell
-        lines.append(json.dumps(record) + "\n")
-    Path(path).write_text("".join(lines), encoding="utf-8")
-
-
 # --- Checks --------------------------------------------------------------------------------
 
 
@@ -651,23 +599,11 @@ def _shape(shape):
 
 
 def _observations(rows, cols, values, shape):
-    """Return ((rows, cols), values, shape), checked by `losses.completion`."""
-    losses.completion(rows, cols, values, _shape(shape))
-    return (np.asarray(rows), np.asarray(cols)), np.array(values, dtype=float), tuple(shape)
-
-
-def _scattered(index, values, shape):
-    """Return the matrix with the observed entries and zeros elsewhere."""
-    data = np.zeros(shape)
-    data[index] = values
-    return data
-
-
-def _factors(U, V):
-    U, V = _check.matrix("U", U), _check.matrix("V", V)
-    if U.shape[1] != V.shape[1]:
-        raise ValueError(f"U and V need equally many columns, got {U.shape[1]} and {V.shape[1]}")
-    return U, V
+    """Return the loss, which checks them, the observed entries with zeros elsewhere, and where."""
+    loss = losses.completion(rows, cols, values, _shape(shape))
+    data, seen = np.zeros(shape), np.zeros(shape, dtype=bool)
+    data[rows, cols], seen[rows, cols] = values, True
+    return loss, data, seen
 
 
 def _decomposition(W, G, depth):
@@ -676,7 +612,3 @@ def _decomposition(W, G, depth):
         raise ValueError(f"G must have the shape {W.shape} of W, got {G.shape}")
     left, sigma, right = np.linalg.svd(W, full_matrices=False)
     return left, sigma, right.T, G, _check.count("depth", depth)
-
-
-if __name__ == "__main__":
-    _write_tables()
