@@ -188,12 +188,7 @@ def limit_kernel(
     >>> kernel.limit_kernel([[1.0, 0.0]], [[0.0, 1.0]], depth=3).round(4)
     array([[0.1714]])
     """
-    X1 = _check.matrix("X1", X1)
-    X2 = X1 if X2 is None else _check.matrix("X2", X2)
-    if X1.shape[1] != X2.shape[1]:
-        raise ValueError(
-            f"X1 and X2 must have as many columns, got shapes {X1.shape} and {X2.shape}"
-        )
+    X1, X2 = _check.same_columns(X1, X1 if X2 is None else X2, "X1", "X2")
     if not isinstance(activation, str) or activation not in _LIMITS:
         raise ValueError(
             f"activation must be one of {sorted(_LIMITS)}, where the limit has a closed form, "

@@ -139,7 +139,7 @@ def reduce_width(U: ArrayLike, V: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     >>> U.shape, (U @ V.T).round(6).item()  # 4 as before
     ((1, 2), 4.0)
     """
-    U, V = _factors(U, V)
+    U, V = _check.same_columns(U, V)
     _, T = qr(np.vstack([U, V]).T, mode="economic")
     return T[:, : len(U)].T, T[:, len(U) :].T
 
@@ -172,7 +172,7 @@ def rate(X: ArrayLike, U: ArrayLike, V: ArrayLike) -> float:
     26.0
     """
     U1, _ = split(X, U)
-    _, V = _factors(U, V)
+    _, V = _check.same_columns(U, V)
     eigenvalues = imbalance_eigenvalues(U1, V)
     r, n = len(U1), len(V)
     positive = eigenvalues[r - 1] if len(eigenvalues) >= r else 0.0
@@ -309,7 +309,7 @@ class _Problem:
     def __init__(self, X, Y, U0, V0):
         W, self.eigenvalues, self.Phi1, self.Phi2 = decompose(X)
         self.target = _coordinates(W, self.eigenvalues, Y)
-        U0, V0 = _factors(U0, V0, "U0", "V0")
+        U0, V0 = _check.same_columns(U0, V0, "U0", "V0")
         m, n = len(self.Phi1), self.target.shape[1]
         if (len(U0), len(V0)) != (m, n):
             raise ValueError(
@@ -402,16 +402,6 @@ def _coordinates(W, eigenvalues, Y):
     Y = _check.matrix("Y", Y)
     _check.same_rows(W, Y, second="Y")
     return W.T @ Y / np.sqrt(eigenvalues)[:, None]
-
-
-def _factors(U, V, first="U", second="V"):
-    U, V = _check.matrix(first, U), _check.matrix(second, V)
-    if U.shape[1] != V.shape[1]:
-        raise ValueError(
-            f"{first} and {second} must have as many columns (the width), "
-            f"got {U.shape[1]} and {V.shape[1]}"
-        )
-    return U, V
 
 
 def _variance(variance, width):

@@ -188,11 +188,7 @@ def homogeneous_imbalance(U: ArrayLike, V: ArrayLike) -> float:
     >>> homogeneous_imbalance([[2.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 0.0]])
     3.0
     """
-    U, V = _check.matrix("U", U), _check.matrix("V", V)
-    if U.shape[1] != V.shape[1]:
-        raise ValueError(
-            f"U and V must have the same number of columns, got {U.shape} and {V.shape}"
-        )
+    U, V = _check.same_columns(U, V)
     unit = max(np.abs(U).max(), np.abs(V).max()) or 1.0
     D = (U / unit).T @ (U / unit) - (V / unit).T @ (V / unit)
     imbalance = np.trace(D) / len(D)
