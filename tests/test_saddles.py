@@ -75,6 +75,23 @@ def test_dual_flow_refuses_what_it_cannot_do():
         saddles.path(X, y[:1])
 
 
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_jacobian_for_the_integrator_is_that_of_the_velocity(depth, monkeypatch):
+    """With a wrong one it arrives as well, only later."""
+    given, integrate = {}, saddles.solve_ivp
+
+    def spy(velocity, *args, jac, **options):
+        given.update(velocity=velocity, jac=jac)
+        return integrate(velocity, *args, jac=jac, **options)
+
+    monkeypatch.setattr(saddles, "solve_ivp", spy)
+    X, y = draw(2)
+    saddles.dual_flow(X, y, 0.1, 0.1, depth)
+    z, h = np.linspace(-0.8, 0.9, 7), 1e-5 * np.eye(7)
+    columns = [(given["velocity"](0, z + e) - given["velocity"](0, z - e)) / 2e-5 for e in h]
+    assert np.allclose(given["jac"](0, z), np.transpose(columns), rtol=1e-6, atol=1e-6)
+
+
 # The limit process
 
 
