@@ -6,8 +6,9 @@
 
 A mutation doubles a constant, raises an exponent by one, turns a sign, an inequality or an index.
 In a page it is made in one cell; the cells before it ran as they stand, and it is noticed if this
-cell or a later one of the page raises or prints something else than what is committed. In the
-library it is noticed if the module's test file (or its doctests) fails.
+cell, or a later one that uses what this one makes, raises, or prints, glues or tabulates something
+else than what is committed. Every cell draws the random numbers that it draws in the sound page. In
+the library it is noticed if the module's test file (or its doctests) fails.
 
 Sample sizes, seeds, grids, tolerances and drawings are left alone: they state nothing. What
 survives for a good reason stands in ``mutations_explained.txt``, one line each:
@@ -48,7 +49,9 @@ NO_STATEMENT = {
     *("isclose", "allclose", "assert_allclose"),
 }
 HEAVY = ("hypothesis", "matplotlib.pyplot", "scipy.integrate", "scipy.optimize", "scipy.stats")
-SECONDS = 60  # for the rest of a page after a mutation
+# Methods that change what they are called on.
+CHANGING = {"append", "extend", "insert", "update", "add", "setdefault", "pop", "sort", "fill"}
+SECONDS = 60  # of processor time, for a mutated cell and what follows from it
 
 
 # The mutations of a piece of code
@@ -160,37 +163,154 @@ def page_survivors(chapter: str, most: int, rng: random.Random) -> tuple[int, li
     os.environ["MPLBACKEND"] = "agg"
     os.chdir(path.parent)
     space: dict = {"__name__": "__main__", "get_ipython": None, "display": print}
-    survived = []
-    for number, cell in enumerate(cells):
-        for _, line, source in [one for one in chosen if one[0] == number]:
-            if not _noticed(cells, number, source, space):
-                survived.append(line)
+    before = []  # each cell: the names it finds, and where its random numbers start
+    for cell in cells:
+        before.append((dict(space), _random_states(space)))
         _run("".join(cell["source"]), space)
+    for number in sorted({one[0] for one in chosen}):
+        if _noticed(cells, number, "".join(cells[number]["source"]), space, before):
+            raise RuntimeError(
+                f"{chapter}, code cell {number}: is not as committed before mutation"
+            )
+    survived = [
+        line
+        for number, line, source in chosen
+        if not _noticed(cells, number, source, space, before)
+    ]
     return len(chosen), survived
 
 
-def _noticed(cells: list[dict], number: int, source: str, space: dict) -> bool:
-    """Run the mutated cell and those after it in a child; tell whether anything complained."""
+def _random_states(space: dict) -> list:
+    return [(value, value.bit_generator.state) for value in space.values() if _is_random(value)]
+
+
+def _is_random(value: object) -> bool:
+    return type(value).__name__ == "Generator"
+
+
+def _noticed(cells: list[dict], number: int, source: str, space: dict, before: list) -> bool:
+    """Run the mutated cell and those that use it in a child; tell whether anything complained."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(20 * SECONDS)  # if it waits for ever
     try:
-        if not _same(_run(source, space), cells[number]):
-            os._exit(1)
-        for cell in cells[number + 1 :]:
-            if not _same(_run("".join(cell["source"]), space), cell):
+        for at, changed in _dependent(cells, number):
+            made = {name: space[name] for name in changed if name in space}
+            made = {name: it for name, it in made.items() if not _is_random(it)}
+            names, states = before[at]
+            space.clear()  # the same dictionary: it is what the page's functions look into
+            space.update(names | made)
+            for generator, state in states:
+                generator.bit_generator.state = state
+            if not _same(
+                _run(source if at == number else "".join(cells[at]["source"]), space), cells[at]
+            ):
                 os._exit(1)
     except BaseException:
         os._exit(1)
     os._exit(0)
 
 
-def _run(source: str, space: dict) -> tuple[str, str | None]:
-    """Run a cell, without showing figures; return what it printed, and the table it ends with."""
-    import matplotlib.pyplot as plt
+def _dependent(cells: list[dict], number: int) -> Iterator[tuple[int, set[str]]]:
+    """Yield the cell, and each later one that uses what it changed, with the names changed so far.
 
+    A random generator is no such name: its state is put back before every cell.
+    """
+    trees = [ast.parse("".join(cell["source"])) for cell in cells]
+    changed: set[str] = set()
+    functions: dict[str, set[str]] = {}
+    for at, tree in enumerate(trees):
+        names = _Names()
+        names.visit(tree)
+        functions |= names.functions
+        needed, ahead = set(), set(names.needed)
+        while ahead:  # what the functions need that it calls, it needs
+            name = ahead.pop()
+            needed.add(name)
+            ahead |= functions.get(name, set()) - needed
+        if at == number or (at > number and needed & changed):
+            yield at, set(changed)
+            changed |= (names.bound | names.altered) - {"rng"}
+        else:
+            changed -= names.bound
+
+
+class _Names(ast.NodeVisitor):
+    """The names that code needs from before it, binds, or alters in place, as it is executed."""
+
+    def __init__(self) -> None:
+        self.needed: set[str] = set()
+        self.bound: set[str] = set()
+        self.altered: set[str] = set()
+        self.functions: dict[str, set[str]] = {}  # what each of them needs
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.bound.add(node.id)
+        elif node.id not in self.bound:
+            self.needed.add(node.id)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for part in (node.value, *node.targets):
+            self.visit(part)
+        if isinstance(node.value, ast.Lambda) and isinstance(node.targets[0], ast.Name):
+            self.functions[node.targets[0].id] = self._inside(node.value).needed
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            self.visit_Name(ast.Name(node.target.id, ast.Load()))
+        for part in (node.target, node.value):
+            self.visit(part)
+
+    def visit_For(self, node: ast.For) -> None:
+        for part in (node.iter, node.target, *node.body, *node.orelse):
+            self.visit(part)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if isinstance(node.value, ast.Name) and (
+            isinstance(node.ctx, ast.Store) or node.attr in CHANGING
+        ):
+            self.altered.add(node.value.id)
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.value, ast.Name) and isinstance(node.ctx, ast.Store):
+            self.altered.add(node.value.id)
+        self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        inner = self._inside(node)
+        self.functions[node.name] = inner.needed
+        self.bound.add(node.name)
+
+    def _inside(self, node: ast.AST) -> _Names:
+        """Visit what has names of its own: a function, a comprehension."""
+        inner = _Names()
+        for part in ast.walk(node):
+            if isinstance(part, ast.arg):
+                inner.bound.add(part.arg)
+        for generator in getattr(node, "generators", []):
+            for part in (generator.iter, generator.target, *generator.ifs):
+                inner.visit(part)
+        for part in ast.iter_child_nodes(node):
+            if not isinstance(part, ast.comprehension):
+                inner.visit(part)
+        self.needed |= inner.needed - self.bound
+        self.altered |= inner.altered - inner.bound
+        return inner
+
+    visit_Lambda = visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _inside
+
+
+def _run(source: str, space: dict) -> tuple[str, str | None]:
+    """Run a cell, without figures; return what it printed and glued, and the table it ends with."""
+    import matplotlib.pyplot as plt
+    import myst_nb
+
+    myst_nb.glue = lambda name, shown, display=True: print(f"{name}: {shown!r}")
     heard, value, tree = io.StringIO(), None, ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(io.StringIO()):
@@ -205,9 +325,15 @@ def _run(source: str, space: dict) -> tuple[str, str | None]:
 def _same(ran: tuple[str, str | None], cell: dict) -> bool:
     """Tell whether a cell printed, and ended with, what is committed."""
     printed, table = ran
-    streams = [out for out in cell["outputs"] if out["output_type"] == "stream"]
     results = [out for out in cell["outputs"] if out["output_type"] == "execute_result"]
-    if printed != "".join("".join(out["text"]) for out in streams):
+    kept = ""
+    for out in cell["outputs"]:
+        if out["output_type"] == "stream":
+            kept += "".join(out["text"])
+        elif "scrapbook" in out.get("metadata", {}):  # glued
+            shown = "".join(out["data"]["application/papermill.record/text/plain"])
+            kept += f"{out['metadata']['scrapbook']['name']}: {shown}\n"
+    if sorted(printed.splitlines()) != sorted(kept.splitlines()):
         return False
     return table is None or table == "".join("".join(out["data"]["text/plain"]) for out in results)
 
