@@ -308,9 +308,11 @@ class _Names(ast.NodeVisitor):
 def _run(source: str, space: dict) -> tuple[str, str | None]:
     """Run a cell, without figures; return what it printed and glued, and the table it ends with."""
     import matplotlib.pyplot as plt
-    import myst_nb
 
-    myst_nb.glue = lambda name, shown, display=True: print(f"{name}: {shown!r}")
+    if "import glue" in source:
+        import myst_nb
+
+        myst_nb.glue = lambda name, shown, display=True: print(f"{name}: {shown!r}")
     heard, value, tree = io.StringIO(), None, ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(io.StringIO()):

@@ -46,6 +46,14 @@ def test_a_check_that_cannot_fail_is_found(tmp_path, monkeypatch, check, noticed
     assert survived == ([] if noticed else ["x = 2 / 2", "x = 4 * 2", "x = 2 * 4"])
 
 
+def test_only_what_uses_the_mutated_cell_is_run_again():
+    """Also through a function that reads a global name; not what binds the name anew."""
+    sources = ["def f(): return x", "x = 2", "y = 3", "z = f()", "x = 1", "x + y", "[z for y in x]"]
+    cells = [{"source": source} for source in sources]
+    assert [at for at, _ in mutations._dependent(cells, 1)] == [1, 3, 6]
+    assert [at for at, _ in mutations._dependent(cells, 2)] == [2, 5]
+
+
 def test_the_mutated_library_is_the_one_that_is_tested(tmp_path, monkeypatch):
     """Whatever path the settings of pytest put first."""
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\npythonpath = ["lib"]\n')
