@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
-from notebooks import book_notebooks, cache_path, fill_cache
+from notebooks import JOBS, book_notebooks, cache_path, fill_cache
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -31,6 +31,11 @@ def execute_missing(app: Sphinx) -> None:
         raise ExtensionError("\n\n".join(["notebooks failed", *failures]))
 
 
+def write_side_by_side(app: Sphinx, _: object) -> None:
+    """Write the pages in two processes; to read them so, sphinx-proof would have to allow it."""
+    app.parallel = JOBS
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     # The trees of the pages live until the end: looking for garbage among them took two fifths
@@ -38,4 +43,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     gc.disable()
     app.connect("config-inited", use_keyed_cache)
     app.connect("builder-inited", execute_missing)
+    app.connect("env-updated", write_side_by_side)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
