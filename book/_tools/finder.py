@@ -25,7 +25,8 @@ BOXES = (  # kinds of boxes, by their class
 )
 ASKED = re.compile(r'<div class="statements-of" data-kind="(\w+)">')
 VOID = {"img", "br", "input", "meta", "hr", "wbr", "source", "path"}
-SILENT = {"script", "style", "pre", "summary", "template"}
+BULK = re.compile(r"<(pre|script|style)\b.*?</\1>", re.S)  # three tags of four, and no words
+SILENT = {"summary", "template"}
 SILENT_CLASSES = {"headerlink", "toctree-wrapper", "slides", "eqno"}
 LINK = re.compile(r'<a class="[^"]*reference internal[^"]*" href="([^"#]+\.html)#([^"]+)"')
 
@@ -98,7 +99,7 @@ class Entries(HTMLParser):
 def entries(page: str, html: str) -> list[dict]:
     """Return the entries of a page, with one space between words."""
     parser = Entries(page)
-    parser.feed(html)
+    parser.feed(BULK.sub("", html))
     for entry in parser.found:
         for key in ("title", "text"):
             entry[key] = re.sub(r"\s+", " ", entry[key]).strip()
@@ -107,14 +108,15 @@ def entries(page: str, html: str) -> list[dict]:
 
 def element(html: str, name: str) -> str | None:
     """Return the element of a page that has the id `name`."""
-    match = re.search(rf'<(\w+)\b[^>]*\bid="{re.escape(name)}"[^>]*>', html)
-    if match is None:
+    at = html.find(f' id="{name}"')
+    if at < 0:
         return None
-    depth = 0
-    for tag in re.finditer(rf"<(/?){match[1]}\b[^>]*>", html[match.start() :]):
-        depth += -1 if tag[1] else 1
+    begin = html.rfind("<", 0, at)
+    tag, depth = re.match(r"\w+", html[begin + 1 : at])[0], 0
+    for mark in re.compile(rf"<(/?){tag}\b[^>]*>").finditer(html, begin):
+        depth += -1 if mark[1] else 1
         if depth == 0:
-            return html[match.start() : match.start() + tag.end()]
+            return html[begin : mark.end()]
     return None
 
 
