@@ -6,9 +6,11 @@ made with another version of the library.
 
 from __future__ import annotations
 
+import functools
 import gc
 from pathlib import Path
 
+import pybtex.plugin
 from notebooks import JOBS, book_notebooks, cache_path, fill_cache
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -25,6 +27,7 @@ def use_keyed_cache(app: Sphinx, config: Config) -> None:
 
 def execute_missing(app: Sphinx) -> None:
     """Execute the notebooks that are not in the cache, and stop the build if one fails."""
+    app.builder.search = False  # Sphinx's index of words: finder.py makes the site's own
     root = Path(app.srcdir)
     failures = fill_cache(book_notebooks(root), root, logger.info)
     if failures:
@@ -41,6 +44,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # The trees of the pages live until the end: looking for garbage among them took two fifths
     # of the build and found nothing.
     gc.disable()
+    # Looked up anew for each citation, in the lists of everything that is installed.
+    pybtex.plugin.find_plugin = functools.cache(pybtex.plugin.find_plugin)
     app.connect("config-inited", use_keyed_cache)
     app.connect("builder-inited", execute_missing)
     app.connect("env-updated", write_side_by_side)
