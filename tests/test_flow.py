@@ -100,6 +100,20 @@ def test_default_tolerances_have_no_units():
             assert np.array_equal(scaled.states, plain.states * weight)
 
 
+@pytest.mark.parametrize(
+    ("gradient", "start", "size", "speed"),
+    [
+        (lambda w: w, [0.3, -0.8], 0.8, 0.8),
+        (lambda w: 0.1 * (w - 20), [0.0, 0.0], 2 * 3, 2),  # at 2 for all of the time 3
+    ],
+)
+def test_default_tolerance_and_first_step_are_those_of_the_start(gradient, start, size, speed):
+    """A hundredth of rtol, of its size; of the time in which it changes what order 8 allows."""
+    path = gradient_flow(gradient, start, 3.0)
+    assert path == gradient_flow(gradient, start, 3.0, atol=1e-8 / 100 * size)
+    assert path.t[1] == pytest.approx(1e-8 ** (1 / 8) * size / speed)
+
+
 def test_a_start_of_zeros_is_followed_to_the_tolerance():
     for size in (1e-12, 1.0, 1e12):
         path = gradient_flow(lambda w, size=size: 10 * (w - size), np.zeros(3), 1.0)
@@ -327,6 +341,12 @@ def test_a_single_number_is_a_state_too():
     path = gradient_flow(lambda w: w, 3.0, 1.0, rtol=1e-12)
     assert path.states.shape == (len(path),)
     assert path.final == pytest.approx(3 * np.exp(-1), rel=1e-10)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_the_time_of_the_stop_is_exact_in_any_units(unit):
+    path = gradient_flow(lambda w: w / unit, [1.0], 5 * unit, stop=lambda w: w[0] - 0.5, rtol=1e-12)
+    assert path.t[-1] == pytest.approx(np.log(2) * unit, rel=1e-10, abs=0)
 
 
 @pytest.mark.parametrize("times", [5.0, [1.0, 5.0]])

@@ -60,6 +60,15 @@ def test_layers_and_end_to_end_flow_agree(widths, seed):
     assert gap(networks.product(layers), layers) < 1e-8
 
 
+def test_the_flow_takes_the_same_steps_in_any_units():
+    Y, W = np.random.default_rng(3).standard_normal((2, 2, 2))
+    plain = preconditioner.end_to_end_flow(losses.squared_distance(Y), W, 2, 1.0)
+    for unit in (2.0**-40, 2.0**40):
+        loss = losses.squared_distance(unit * Y)
+        path = preconditioner.end_to_end_flow(loss, unit * W, 2, 1 / unit)
+        assert np.allclose(path.t * unit, plain.t, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "make",
     [

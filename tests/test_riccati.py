@@ -235,6 +235,19 @@ def test_homogeneous_starts_are_homogeneous(start):
     assert np.allclose(D, riccati.homogeneous_imbalance(U, V) * np.eye(len(D)), atol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-5, 1.0, 1e5])
+def test_an_imbalance_is_homogeneous_to_eight_digits_of_the_weights(unit):
+    """U = 2I, V almost: D is -4δ in one corner, with the spread 4δ√(4/5); ‖U‖² + ‖V‖² = 40."""
+    for share, accepted in ((0.9, True), (1.2, False)):
+        U, V = 2 * np.eye(5), 2 * np.eye(5)
+        V[0, 0] = 2 * np.sqrt(1 + share * 1e-8 * 10 / np.sqrt(0.8))
+        if accepted:
+            assert riccati.homogeneous_imbalance(unit * U, unit * V) < 0
+            continue
+        with pytest.raises(ValueError, match="homogeneous"):
+            riccati.homogeneous_imbalance(unit * U, unit * V)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
