@@ -521,6 +521,12 @@ def test_a_flow_that_reaches_no_global_minimum_raises(start, message):
         minnorm.flow_limit(np.eye(3), np.diag([1.0, 2.0, 3.0]), *start)
 
 
+def test_the_loss_at_which_it_stands_still_is_that_of_the_data():
+    with pytest.raises(RuntimeError, match="stands still with a loss of 28 above"):
+        Y = 2 * np.diag([1.0, 2.0, 3.0])
+        minnorm.flow_limit(2 * np.eye(3), Y, np.zeros((3, 4)), np.zeros((3, 4)))
+
+
 @given(SEEDS)
 @settings(max_examples=4)
 def test_rounding_errors_do_not_lead_out_of_a_saddle(seed):
