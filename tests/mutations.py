@@ -51,7 +51,7 @@ NO_STATEMENT = {
 HEAVY = ("hypothesis", "matplotlib.pyplot", "scipy.integrate", "scipy.optimize", "scipy.stats")
 # Methods that change what they are called on.
 CHANGING = {"append", "extend", "insert", "update", "add", "setdefault", "pop", "sort", "fill"}
-SECONDS = 60  # of processor time, for a mutated cell and what follows from it
+SECONDS = 30  # of processor time, for a mutated cell and what follows from it
 
 
 # The mutations of a piece of code
