@@ -266,10 +266,10 @@ def relative_scale(model: Model, w0: ArrayLike, target: ArrayLike, alpha: float 
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     w0, h0, D = _at(model, w0)
-    size = _norm(D)
+    size = np.linalg.norm(D, 2)
     if size == 0:
         raise ValueError("w0 is a critical point of the model, Dh(w0) = 0: kappa is not defined")
-    return np.linalg.norm(_residual(alpha * h0, target)) * _curvature(model, w0) / size**2 / alpha
+    return np.linalg.norm(_residual(alpha * h0, target)) * _curvature(model)(w0) / size**2 / alpha
 
 
 def relative_changes(
@@ -290,18 +290,18 @@ def relative_changes(
     """
     step = _check.number("step", step, 0, strict=True)
     w0, h0, D = _at(model, w0)
-    residual = _residual(h0, target)
+    residual, size = _residual(h0, target), np.linalg.norm(D, 2)
     loss, gradient = 0.5 * residual @ residual, D.T @ residual
-    if loss == 0 or _norm(D) == 0:
+    if loss == 0 or size == 0:
         raise ValueError("w0 must have a positive loss and a differential that is not zero")
     w1 = w0 - step * gradient
     after = _residual(model(w1), target)
     length = np.linalg.norm(gradient)
     return (
         abs(0.5 * after @ after - loss) / loss,
-        _norm(model.differential(w1) - D) / _norm(D),
+        np.linalg.norm(model.differential(w1) - D, 2) / size,
         step * length**2 / loss,
-        step * length * _curvature(model, w0) / _norm(D),
+        step * length * _curvature(model)(w0) / size,
     )
 
 
@@ -340,7 +340,7 @@ def train(
     """
     alpha = _check.number("alpha", alpha, 0, strict=True)
     w0, _, _ = _at(model, w0)
-    _curvature(model, None)
+    _curvature(model)
 
     def gradient(w):
         return model.differential(w).T @ loss.gradient(alpha * model(w)[:, None])[:, 0] / alpha
@@ -374,17 +374,15 @@ def gaps(model: Model, w0: ArrayLike, loss: Loss, alpha: float, t: ArrayLike) ->
     alpha = _check.number("alpha", alpha, 0, strict=True)
     times = _check.finite_array("t", t, ndim=1)
     w0, _, _ = _at(model, w0)
-    _curvature(model, None)
-    found = []
-    for h in (model, linearize(model, w0)):
+
+    def path(h):
         near = Model(
-            lambda v, h=h: alpha * h(w0 + v / alpha),
-            lambda v, h=h: h.differential(w0 + v / alpha),
-            lambda v: np.nan,
+            lambda v: alpha * h(w0 + v / alpha), lambda v: h.differential(w0 + v / alpha), h.curvature
         )
         v = train(near, np.zeros_like(w0), loss, 1.0, times, rtol=1e-11).states
-        found.append((v, np.array([near(state) for state in v])))
-    (v, y), (v_bar, y_bar) = found
+        return v, np.array([near(state) for state in v])
+
+    (v, y), (v_bar, y_bar) = path(model), path(linearize(model, w0))
     suprema = [np.linalg.norm(g, axis=1).max() for g in (v, v - v_bar, y - y_bar)]
     return np.array(suprema) / (alpha, alpha, 1)
 
@@ -405,12 +403,11 @@ def convergence_threshold(D: ArrayLike, condition: float, lipschitz: float) -> f
     D = _check.matrix("D", D)
     condition = _check.number("condition", condition, 1)
     lipschitz = _check.number("lipschitz", lipschitz, 0, strict=True)
-    singular = np.linalg.svd(D, compute_uv=False)
-    if D.shape[0] > D.shape[1] or singular[-1] <= 1e-13 * singular[0]:
+    if np.linalg.matrix_rank(D, rtol=1e-13) < len(D):
         raise ValueError(
             f"D of shape {D.shape} must have full row rank (as many independent rows as outputs)"
         )
-    return singular[-1] ** 2 / (4 * np.sqrt(condition) * lipschitz)
+    return np.linalg.norm(D, -2) ** 2 / (4 * np.sqrt(condition) * lipschitz)
 
 
 def classroom(
@@ -510,7 +507,7 @@ def linearized(room: Classroom, n_steps: int, step: float) -> tuple[float, float
     shrink = 1 - step / n * values
     if shrink[-1] < -1:
         raise ValueError(f"step = {step:g} is too long: descent diverges; take a shorter one")
-    total = np.array([np.sum(factor ** np.arange(n_steps)) for factor in shrink])
+    total = np.polyval(np.ones(n_steps), shrink)  # the geometric series of each mode
     outputs = kernel @ vectors @ (total * (vectors.T @ room.y)) * step / n
     errors = (outputs - np.concatenate([room.y, room.y_test])) ** 2 / 2
     return errors[:n].mean(), errors[n:].mean()
@@ -539,17 +536,13 @@ def _residual(output, target):
     return output - target
 
 
-def _curvature(model, w):
-    """Return ‖D²h(w)‖; with w None only insist that it exists."""
+def _curvature(model):
+    """Return the function ‖D²h‖, or say that there is none."""
     if model.curvature is None:
         raise ValueError(
             "model is not twice differentiable (as with relu): take softplus, or train by descent"
         )
-    return None if w is None else model.curvature(w)
-
-
-def _norm(D):
-    return np.linalg.norm(D, 2)
+    return model.curvature
 
 
 def _largest_norm(forms):
@@ -558,33 +551,30 @@ def _largest_norm(forms):
     The unfolded forms bound the norms from above, so that not all of the stack is looked at.
     """
     m, n, p, _ = forms.shape
-    flat, wide = forms.reshape(m, n, -1), forms.swapaxes(1, 2).reshape(m, p, -1)
-    grams = [M @ M.swapaxes(1, 2) for M in (flat, wide)]
-    bounds = np.sqrt(np.min([np.linalg.eigvalsh(gram)[:, -1] for gram in grams], axis=0))
-    order, best = np.argsort(-bounds), 0.0
-    for begin in range(0, m, 16):
-        chunk = order[begin : begin + 16]
-        if bounds[chunk[0]] <= best:
-            break
-        best = max(best, _norms(forms[chunk]).max())
+    unfolded = forms.reshape(m, n, -1), forms.swapaxes(1, 2).reshape(m, p, -1)
+    bounds = np.min([np.linalg.norm(M, 2, axis=(1, 2)) for M in unfolded], axis=0)
+    best = 0.0
+    for chunk in np.split(np.argsort(-bounds), range(16, m, 16)):
+        if bounds[chunk[0]] > best:
+            best = max(best, _norms(forms[chunk]).max())
     return float(best)
 
 
-def _norms(forms, tolerance=1e-12, max_iterations=100):
+def _norms(forms):
     """Return the norms of a stack of symmetric bilinear forms, shape (m, n, p, p)."""
     m, n, p, _ = forms.shape
     flat = forms.reshape(m, n, p * p)
     starts = [np.broadcast_to(e, (m, n)) for e in np.eye(n)]
     starts.append(np.linalg.eigh(flat @ flat.swapaxes(1, 2))[1][:, :, -1])
     z, before = np.stack(starts, axis=1), np.zeros((m, n + 1, 1))  # z: (m, n + 1, n)
-    for _ in range(max_iterations):
+    for _ in range(100):
         values, vectors = np.linalg.eigh((z @ flat).reshape(m, -1, p, p))
         top = np.argmax(np.abs(values), axis=-1)[..., None, None]
         u = np.take_along_axis(vectors, top, axis=-1)[..., 0]
         squares = (u[..., :, None] * u[..., None, :]).reshape(m, -1, p * p)
         image = squares @ flat.swapaxes(1, 2)  # B[u, u] for each start, never shorter than before
         lengths = np.linalg.norm(image, axis=-1, keepdims=True)
-        if np.all(lengths - before <= tolerance * lengths):
+        if np.all(lengths - before <= 1e-12 * lengths):
             break
-        z, before = np.where(lengths > 0, image / np.where(lengths > 0, lengths, 1), z), lengths
+        z, before = image / np.maximum(lengths, np.finfo(float).tiny), lengths
     return lengths[..., 0].max(axis=1)
