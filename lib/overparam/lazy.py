@@ -376,9 +376,8 @@ def gaps(model: Model, w0: ArrayLike, loss: Loss, alpha: float, t: ArrayLike) ->
     w0, _, _ = _at(model, w0)
 
     def path(h):
-        near = Model(
-            lambda v: alpha * h(w0 + v / alpha), lambda v: h.differential(w0 + v / alpha), h.curvature
-        )
+        point = lambda v: w0 + v / alpha  # noqa: E731
+        near = Model(lambda v: alpha * h(point(v)), lambda v: h.differential(point(v)), h.curvature)
         v = train(near, np.zeros_like(w0), loss, 1.0, times, rtol=1e-11).states
         return v, np.array([near(state) for state in v])
 

@@ -168,10 +168,8 @@ def energy(
     >>> print(particles.energy([[2.0]], features, [1.0], 0.5))  # (4 - 1)²/2 + 0.5·4
     6.5
     """
-    u, signs, y, regularization = _problem(u, features, signs, y, regularization)
-    residual = np.mean(signs[:, None] * features.evaluate(u)[0], axis=-2) - y
-    penalty = np.mean(np.sum(u**2, axis=-1), axis=-1)
-    return np.sum(residual**2, axis=-1) / 2 + regularization * penalty
+    u, J, _ = _problem(u, features, y, regularization, signs)
+    return J(u)
 
 
 def velocity(
@@ -189,19 +187,8 @@ def velocity(
     >>> particles.velocity([[2.0]], features, [1.0], 0.5)  # -(4 - 1)·2·2 - 2·0.5·2
     array([[-14.]])
     """
-    u, signs, y, regularization = _problem(u, features, signs, y, regularization)
-    return -_field(features, y, regularization, signs)(u)
-
-
-def _field(features, y, regularization, signs):
-    """Return the function that is minus the velocity: m times the gradient of the energy."""
-
-    def field(u):
-        values, pullback = features.evaluate(u)
-        residual = np.mean(signs[:, None] * values, axis=-2) - y
-        return signs[:, None] * pullback(residual) + 2 * regularization * u
-
-    return field
+    u, _, field = _problem(u, features, y, regularization, signs)
+    return -field(u)
 
 
 def particle_flow(
@@ -231,13 +218,12 @@ def particle_flow(
     >>> (path.final**2).round(4)
     array([[0.9, 0. ]])
     """
-    u0, signs, y, regularization = _problem(u0, features, signs, y, regularization)
+    u0, _, field = _problem(u0, features, y, regularization, signs)
     if not features.smooth:
         raise ValueError(
             "features are not smooth (relu), so that the particle flow may not be unique; take "
             'activation "squared relu" or "tanh", or particle_descent with a fixed step'
         )
-    field = _field(features, y, regularization, signs)
     return flow.gradient_flow(field, u0, t, **options)
 
 
@@ -268,12 +254,11 @@ def particle_descent(
     >>> (particles.particle_descent(start, features, y, 0.05, 300, 0.1).final**2).round(4)
     array([[0.9, 0. ]])
     """
-    u0, signs, y, regularization = _problem(u0, features, signs, y, regularization)
-    field = _field(features, y, regularization, signs)
+    u0, J, field = _problem(u0, features, y, regularization, signs)
     path = flow.gradient_descent(field, u0, step, n_steps, **options)
     with np.errstate(over="ignore", invalid="ignore"):
-        first, last = (energy(u, features, y, regularization, signs) for u in (u0, path.final))
-    if path.reason == flow.DIVERGED or not np.all(last <= first * (1 + 1e-9)):
+        fell = np.all(J(path.final) <= J(u0) * (1 + 1e-9))
+    if path.reason == flow.DIVERGED or not fell:
         raise ValueError(
             f"step = {step:g} is too long: the energy of a run ends above its start, or is no "
             "longer finite; take a shorter step"
@@ -331,19 +316,17 @@ def spikes(
     found = np.zeros((0, 2))
     for sign in (1, -1):
         z = points[(signs == sign) & (points != 0)]
-        z = z[np.argsort(np.angle(z))]
-        if not len(z):
-            continue
-        group = np.cumsum(np.append(0, np.diff(np.angle(z)) > merge))
-        if np.angle(z[0]) + 2 * np.pi - np.angle(z[-1]) <= merge:
-            group[group == group[-1]] = 0  # the two ends of the circle meet
-        mass = np.abs(z) ** 2 / len(u)
-        total = np.bincount(group, mass)
-        pull = mass * z / np.abs(z)
-        centre = np.arctan2(np.bincount(group, pull.imag), np.bincount(group, pull.real))
-        found = np.vstack([found, np.column_stack([centre % (2 * np.pi), sign * total])])
-    kept = np.abs(found[:, 1]) >= least * np.abs(found[:, 1]).max(initial=0)
-    return tuple(found[kept & (found[:, 1] != 0)][np.argsort(found[kept, 0])].T)
+        if len(z):
+            z = z[np.argsort(np.angle(z))]
+            gaps = np.diff(np.angle(z), prepend=np.angle(z[-1]) - 2 * np.pi)
+            group = np.cumsum(gaps > merge)
+            count = max(group[-1], 1)  # without a gap in front, the first group is the last one
+            member = group % count == np.arange(count)[:, None]
+            centre = np.angle(member @ (np.abs(z) * z)) % (2 * np.pi)
+            mass = member @ np.abs(z) ** 2 / len(u)
+            found = np.vstack([found, np.column_stack([centre, sign * mass])])
+    found = found[np.abs(found[:, 1]) >= least * np.abs(found[:, 1]).max(initial=0)]
+    return tuple(found[np.argsort(found[:, 0])].T)
 
 
 def transform(angles: ArrayLike, masses: ArrayLike, cutoff: int) -> NDArray:
@@ -357,8 +340,7 @@ def transform(angles: ArrayLike, masses: ArrayLike, cutoff: int) -> NDArray:
     """
     angles = _check.finite_array("angles", angles, ndim=1)
     masses = _check.finite_array("masses", masses, ndim=1)
-    if len(angles) != len(masses):
-        raise ValueError(f"angles and masses differ in length: {len(angles)} and {len(masses)}")
+    _check.same_rows(angles, masses, "angles", "masses")
     return masses @ _phi(angles, _check.count("cutoff", cutoff))
 
 
@@ -377,10 +359,10 @@ def certificate(theta: ArrayLike, residual: ArrayLike, regularization: float) ->
     >>> particles.certificate([0.0, 1.0], residual, 0.1).round(4)
     array([1.    , 0.2497])
     """
-    residual = _check.finite_array("residual", residual, ndim=1)
+    residual, cutoff = _filtered("residual", residual)
     regularization = _check.number("regularization", regularization, 0, strict=True)
     theta = np.atleast_1d(_check.finite_array("theta", theta))
-    return _phi(theta, _cutoff("residual", residual)) @ residual / regularization
+    return _phi(theta, cutoff) @ residual / regularization
 
 
 def duality_gap(
@@ -404,16 +386,12 @@ def duality_gap(
     >>> print(*(f"{abs(particles.duality_gap([0.0], [m], y, 0.1)):.3f}" for m in (0.9, 0.8)))
     0.000 0.005
     """
-    y = _check.finite_array("y", y, ndim=1)
-    cutoff = _cutoff("y", y)
+    y, cutoff = _filtered("y", y)
     regularization = _check.number("regularization", regularization, 0, strict=True)
-    if len(np.atleast_1d(masses)) == 0:
-        masses, f = np.zeros(0), np.zeros_like(y)
-    else:
-        f = transform(angles, masses, cutoff)
-    if not signed and np.any(np.asarray(masses) < 0):
+    masses = np.atleast_1d(masses)
+    if not signed and np.any(masses < 0):
         raise ValueError("masses must not be negative; for signed measures set signed=True")
-    residual = y - f
+    residual = y - transform(angles, masses, cutoff) if len(masses) else y
     top = _extreme(residual, cutoff, signed) / regularization
     q = residual / (regularization * max(1.0, top))
     primal = residual @ residual / 2 + regularization * np.sum(np.abs(masses))
@@ -444,8 +422,7 @@ def optimum(
     >>> print(angles.round(3), masses.round(3), f"{least:.4f}")
     [0.498 3.004] [0.887 0.387] 0.1387
     """
-    y = _check.finite_array("y", y, ndim=1)
-    cutoff = _cutoff("y", y)
+    y, cutoff = _filtered("y", y)
     regularization = _check.number("regularization", regularization, 0, strict=True)
     grid = 2 * np.pi * np.arange(_check.count("n_grid", n_grid, 8 * cutoff)) / n_grid
     if _extreme(y, cutoff, signed) <= regularization:
@@ -455,11 +432,11 @@ def optimum(
     phi = _phi(grid, cutoff)
     G = -np.concatenate([phi, -phi]) if signed else -phi
     # min |q - y/λ| with G q >= -1: shift to x = q - y/λ, so G x >= h.
-    h = -1 - G @ y / regularization
-    dual = nnls(np.vstack([G.T, h]), np.append(np.zeros(len(y)), 1.0), maxiter=50 * len(h))[0]
-    residual = np.vstack([G.T, h]) @ dual - np.append(np.zeros(len(y)), 1.0)
+    rows = np.vstack([G.T, -1 - G @ y / regularization])
+    last = np.append(np.zeros(len(y)), 1.0)
+    dual = nnls(rows, last, maxiter=50 * len(G))[0]
     # The multipliers are the masses on the grid; a spike between two grid points uses both.
-    masses = -regularization * dual / residual[-1]
+    masses = regularization * dual / (last - rows @ dual)[-1]
     weights = masses[:n_grid] - masses[n_grid:] if signed else masses
     points = np.sqrt(n_grid * np.abs(weights))[:, None] * np.stack([np.cos(grid), np.sin(grid)], 1)
     directions = np.where(weights < 0, -1.0, 1.0)
@@ -531,15 +508,30 @@ def _signs(signs, m):
     return signs
 
 
-def _problem(u, features, signs, y, regularization):
-    """Return particles, signs, data and weight, all checked."""
-    y = _check.finite_array("y", y, ndim=1)
+def _problem(u, features, y, regularization, signs):
+    """Return the particles, checked, with their energy and m times its gradient as functions."""
+    y, (u, signs) = _check.finite_array("y", y, ndim=1), _particles(u, features, signs)
     if len(y) != features.size:
         raise ValueError(f"y must match the {features.size} features, got {len(y)} entries")
-    return *_particles(u, features, signs), y, _check.number("regularization", regularization, 0)
+    regularization = _check.number("regularization", regularization, 0)
+
+    def residual(values):
+        return np.mean(signs[:, None] * values, axis=-2) - y
+
+    def energy(u):
+        misfit = np.sum(residual(features.evaluate(u)[0]) ** 2, axis=-1)
+        return misfit / 2 + regularization * np.mean(np.sum(u**2, axis=-1), axis=-1)
+
+    def field(u):
+        values, pullback = features.evaluate(u)
+        return signs[:, None] * pullback(residual(values)) + 2 * regularization * u
+
+    return u, energy, field
 
 
-def _cutoff(name, y):
+def _filtered(name, y):
+    """Return Fourier features and their cutoff."""
+    y = _check.finite_array(name, y, ndim=1)
     if len(y) < 3 or len(y) % 2 == 0:
         raise ValueError(f"{name} must have 2·cutoff + 1 entries, at least 3; got {len(y)}")
-    return len(y) // 2
+    return y, len(y) // 2

@@ -89,8 +89,7 @@ def contract(subscripts: str, factors: Factors) -> NDArray:
     >>> tensors.contract("az,bz->ab", [[[1.0], [2.0]], [[3.0], [4.0]]]).tolist()
     [[3.0, 4.0], [6.0, 8.0]]
     """
-    factors = checked(subscripts, factors)
-    return _einsum(subscripts, *factors)
+    return _einsum(subscripts, *checked(subscripts, factors))
 
 
 def gradients(
@@ -111,15 +110,11 @@ def gradients(
     """
     inputs, output = _split(subscripts)
     G = gradient(_einsum(subscripts, *factors))
-    return [
-        _einsum(
-            ",".join([output, *inputs[:n], *inputs[n + 1 :]]) + "->" + inputs[n],
-            G,
-            *factors[:n],
-            *factors[n + 1 :],
-        )
-        for n in range(len(inputs))
-    ]
+    result = []
+    for n, axes in enumerate(inputs):
+        behind = ",".join([output, *inputs[:n], *inputs[n + 1 :]]) + "->" + axes
+        result.append(_einsum(behind, G, *factors[:n], *factors[n + 1 :]))
+    return result
 
 
 def factor_flow(
@@ -141,10 +136,10 @@ def factor_flow(
     >>> print(*(f"{w[0, 0]:.4f}" for w in path.final))
     2.0000 2.0000 2.0000
     """
-    factors = checked(subscripts, factors)
     return flow.gradient_flow(
-        lambda state: gradients(subscripts, state, loss.gradient), factors, t, **options
-    )
+        lambda state: gradients(subscripts, state, loss.gradient),
+        checked(subscripts, factors), t, **options,
+    )  # fmt: skip
 
 
 def checked(subscripts: str, factors: Factors) -> list[NDArray]:
@@ -212,9 +207,11 @@ def slice_norms(subscripts: str, factors: Factors, index: str) -> NDArray:
            [2.]])
     """
     factors, (inputs, _) = checked(subscripts, factors), _split(subscripts)
-    return np.array(
-        [np.sqrt(np.diag(_gram(inputs[n], factors[n], index))) for n in _owners(subscripts, index)]
-    )
+    shared = shared_indices(subscripts)
+    if index not in shared:
+        raise ValueError(f"index must be one of {', '.join(shared)}, which are shared; got {index}")
+    slices = [unfolding(factors[n], inputs[n].index(index)) for n in shared[index]]
+    return np.array([np.linalg.norm(rows, axis=1) for rows in slices])
 
 
 def imbalance(subscripts: str, factors: Factors) -> dict[str, NDArray]:
@@ -244,20 +241,18 @@ def imbalance(subscripts: str, factors: Factors) -> dict[str, NDArray]:
     >>> tensors.imbalance("ab,bc->ac", [row, column])["b"].tolist()
     [[-8.0, 2.0], [2.0, 4.0]]
     """
-    factors = checked(subscripts, factors)
-    inputs, output = _split(subscripts)
-    groups = {}
+    factors, (inputs, output) = checked(subscripts, factors), _split(subscripts)
+    groups, result = {}, {}
     for index, where in shared_indices(subscripts).items():
         key = tuple(where), index in output
         groups[key] = groups.get(key, "") + index
-    result = {}
     for (where, kept), letters in groups.items():
-        grams = [_gram(inputs[n], factors[n], letters) for n in where]
+        slices = [unfolding(factors[n], [inputs[n].index(e) for e in letters]) for n in where]
         if len(where) == 2 and not kept:
-            result[letters] = grams[0] - grams[1]
+            A, B = slices
+            result[letters] = A @ A.T - B @ B.T
         else:
-            squares = np.array([np.diag(gram) for gram in grams])
-            result[letters] = squares[:-1] - squares[1:]
+            result[letters] = -np.diff([np.sum(rows**2, axis=1) for rows in slices], axis=0)
     return result
 
 
@@ -281,13 +276,13 @@ def independent_laws(subscripts: str, factors: Factors) -> int:
 
     columns, step = [], max(np.abs(w).max() for w in factors) or 1.0
     for n, factor in enumerate(factors):
-        for place in np.ndindex(factor.shape):
-            ends = []
-            for sign in (1, -1):  # exact for quadratic functions, whatever the step
-                moved = [w.copy() for w in factors]
-                moved[n][place] += sign * step
-                ends.append(laws(moved))
-            columns.append(ends[0] - ends[1])
+        for move in step * np.eye(factor.size).reshape(-1, *factor.shape):
+            # exact for quadratic functions, whatever the step
+            up, down = (
+                laws([*factors[:n], moved, *factors[n + 1 :]])
+                for moved in (factor + move, factor - move)
+            )
+            columns.append(up - down)
     return int(np.linalg.matrix_rank(np.array(columns)))
 
 
@@ -303,9 +298,8 @@ def drift(subscripts: str, trajectory: flow.Trajectory) -> dict[str, float]:
     >>> tensors.drift("ab,bc->ac", path)["b"] < 1e-6
     True
     """
-    laws = [imbalance(subscripts, factors) for factors in trajectory]
-    first = laws[0]
-    return {e: max(float(np.abs(now[e] - first[e]).max()) for now in laws) for e in first}
+    first, *later = (imbalance(subscripts, factors) for factors in trajectory)
+    return {e: max(float(np.abs(D[e] - first[e]).max()) for D in later) for e in first}
 
 
 # --- Components -----------------------------------------------------------------------------
@@ -537,10 +531,10 @@ def complete(
     goal = _check.number("goal", goal, 0, strict=True)
     limit = _check.number("limit", limit, 0, strict=True)
 
-    def excess(state):
-        return loss.value(_einsum(subscripts, *state)) - goal
-
-    return factor_flow(subscripts, factors, loss, limit, stop=excess, **options)
+    return factor_flow(
+        subscripts, factors, loss, limit,
+        stop=lambda state: loss.value(_einsum(subscripts, *state)) - goal, **options,
+    )  # fmt: skip
 
 
 def unfolding(T: ArrayLike, axes: int | Sequence[int]) -> NDArray:
@@ -556,8 +550,8 @@ def unfolding(T: ArrayLike, axes: int | Sequence[int]) -> NDArray:
     """
     T = _check.finite_array("T", T)
     axes = [_check.count("axes", axis, 0) for axis in np.atleast_1d(axes).tolist()]
-    if len(set(axes)) < len(axes) or max(axes) >= T.ndim or len(axes) == T.ndim:
-        raise ValueError(f"axes must be some, not all, of 0 to {T.ndim - 1}, got {axes}")
+    if len(set(axes)) < len(axes) or max(axes) >= T.ndim:
+        raise ValueError(f"axes must be some of 0 to {T.ndim - 1}, each once; got {axes}")
     front = np.moveaxis(T, axes, range(len(axes)))
     return front.reshape(np.prod(front.shape[: len(axes)]), -1)
 
@@ -589,21 +583,6 @@ def _split(subscripts):
         if count == 1 and e not in output:
             raise ValueError(f"subscripts {subscripts!r}: {e!r} is summed over in one factor alone")
     return inputs, output
-
-
-def _owners(subscripts, index):
-    shared = shared_indices(subscripts)
-    if index not in shared:
-        raise ValueError(f"index must be one of {', '.join(shared)}, which are shared; got {index}")
-    return shared[index]
-
-
-def _gram(letters, factor, index):
-    """Return the matrix of inner products of the slices of `factor` along one or more letters."""
-    axes = [letters.index(e) for e in index]
-    rows = np.moveaxis(factor, axes, range(len(axes)))
-    rows = rows.reshape(np.prod([factor.shape[axis] for axis in axes]), -1)
-    return rows @ rows.T
 
 
 @lru_cache(maxsize=4096)
