@@ -12,12 +12,10 @@ squared scale, :math:`h_i=\tfrac1N\sum_nx_{ni}^2`.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
-from scipy.linalg import lstsq, solve_triangular
+from scipy.linalg import lstsq
 
-from overparam import _check
+from overparam import _check, regimes
 
-TOLERANCE = 1e-12  # relative residual at which Newton's iteration stops
-MAX_ITERATIONS = 200
 MAX_SWEEPS = 20_000
 
 
@@ -94,8 +92,8 @@ def descent(
 def limit(X: ArrayLike, y: ArrayLike, scale_squared: ArrayLike, shift: ArrayLike) -> NDArray:
     r"""Return the interpolant that minimizes :math:`\sum_ia_iq(\beta_i/a_i)-\langle\theta,\beta\rangle`.
 
-    :math:`q'(z)=\operatorname{arsinh}(z/2)` (`regimes.q`). Damped Newton on the dual: with
-    :math:`\beta=2a\sinh(\theta+X^\top\nu)` solve :math:`X\beta=y`.
+    :math:`q'(z)=\operatorname{arsinh}(z/2)` (`regimes.q`). With
+    :math:`\beta=2a\sinh(\theta+X^\top\nu)` it solves :math:`X\beta=y` (`regimes.interpolant`).
 
     Parameters
     ----------
@@ -125,36 +123,7 @@ def limit(X: ArrayLike, y: ArrayLike, scale_squared: ArrayLike, shift: ArrayLike
         raise ValueError(
             f"scale_squared and shift must have {X.shape[1]} entries, scale_squared positive"
         )
-    left, singular, right = np.linalg.svd(X, full_matrices=False)
-    kept = singular > max(X.shape) * np.finfo(float).eps * singular[0]
-    basis, target = right[kept], (left.T @ y)[kept] / singular[kept]
-    if np.linalg.norm(X @ (basis.T @ target) - y) > 1e-9 * np.linalg.norm(y):
-        raise ValueError("y is not in the range of X: no beta interpolates")
-    u, size = theta.copy(), np.linalg.norm(target)
-    with np.errstate(over="ignore", invalid="ignore"):
-        residual = target - basis @ (2 * a * np.sinh(u))
-        for _ in range(MAX_ITERATIONS):
-            if np.linalg.norm(residual) <= TOLERANCE * size:
-                break
-            # By orthogonalization, heavy rows first: the normal matrix would square the spread
-            # of the curvatures.
-            slope = 2 * a * np.cosh(u)
-            rows = np.sqrt(slope)[:, None] * basis.T
-            upper = np.linalg.qr(rows[np.argsort(-slope)], mode="r")
-            half = solve_triangular(upper, residual, trans="T")
-            move = basis.T @ solve_triangular(upper, half)
-            length = min(1.0, 5 / np.abs(move).max())
-            while length > 1e-12:
-                trial = target - basis @ (2 * a * np.sinh(u + length * move))
-                # The dual is concave: its slope along the line must not have turned round.
-                if (basis @ move) @ trial >= -0.5 * ((basis @ move) @ residual):
-                    break
-                length /= 2
-            u, residual = u + length * move, trial
-    beta = 2 * a * np.sinh(u)
-    if not np.linalg.norm(basis @ beta - target) <= 1e-10 * max(size, np.finfo(float).tiny):
-        raise ValueError("scale_squared is too small for these data: float64 runs out of digits")
-    return beta
+    return regimes.interpolant(X, y, a, theta, cause="scale_squared is")
 
 
 def label_noise_lasso(X: ArrayLike, y: ArrayLike, step: float, noise: float) -> NDArray:

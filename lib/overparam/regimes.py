@@ -16,12 +16,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, qr, solve_triangular
+from scipy.linalg import LinAlgError, cho_solve
 from scipy.optimize import linprog
 
 from overparam import _check, flow
 
-TOLERANCE = 1e-13  # relative residual at which the Newton iteration of `flow_limit` stops
+TOLERANCE = 1e-13  # relative residual at which the Newton iteration of `interpolant` stops
 ACCEPTED = 1e-10  # relative residual above which it is an error
 MAX_ITERATIONS = 250
 
@@ -154,9 +154,8 @@ def flow_limit(
     r"""Return the :math:`\beta` that gradient flow from :math:`w_\pm=\alpha w_0` tends to.
 
     Solves :math:`X\beta=y`, :math:`\beta_i=(\alpha|w_{0i}|)^Lh_L(|w_{0i}|^{L-2}(X^\top\nu)_i)` for
-    :math:`\nu` (Smith 2022, Theorems 1 and 3): damped Newton on a concave dual with as many
-    unknowns as X has independent rows. The iteration carries u and, for :math:`L\ge3`,
-    :math:`1\mp u=(w_\pm/\alpha|w_0|)^{2-L}` as well, so that no digits cancel close to ±1.
+    :math:`\nu` (Smith 2022, Theorems 1 and 3; see `interpolant`, where
+    :math:`1\mp u=(w_\pm/\alpha|w_0|)^{2-L}`).
 
     Parameters
     ----------
@@ -185,19 +184,48 @@ def flow_limit(
     """
     X, y = _check.data(X, y)
     alpha, depth, profile = _initialization(alpha, depth, profile, X.shape[1:])
-    basis, target = _rows(X, y)
-    size = np.linalg.norm(target)
-    if size == 0:
-        return np.zeros(X.shape[1])
-    scales, weights = _scales(alpha, depth, profile), profile ** (depth - 2)
+    return interpolant(
+        X, y, _scales(alpha, depth, profile), depth=depth, weights=profile ** (depth - 2),
+        cause=f"alpha = {alpha:g} is",
+    )  # fmt: skip
+
+
+def interpolant(
+    X: ArrayLike, y: ArrayLike, scales: ArrayLike, shift: ArrayLike = 0.0, depth: int = 2,
+    weights: ArrayLike = 1.0, cause: str = "scales are",
+) -> np.ndarray:
+    r"""Return the :math:`\beta_i=a_ih_L(\theta_i+c_i(X^\top\nu)_i)` with :math:`X\beta=y`.
+
+    Damped Newton on a concave dual with as many unknowns :math:`\nu` as X has independent rows.
+    The iteration carries :math:`u=\theta+cX^\top\nu` and, for :math:`L\ge3`, :math:`1\mp u`
+    as well, so that no digits cancel close to ±1. The scales a (`scales`, positive), :math:`\theta`
+    (`shift`) and c (`weights`) are those of its callers, which check them: `flow_limit` and
+    `choice.limit`.
+
+    Raises
+    ------
+    ValueError
+        For data that no :math:`\beta` fits, and where digits run out, because of the `cause`.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> regimes.interpolant([[1.0, 2.0]], [2.0], [0.25, 0.25]).round(3)  # flow_limit at 0.5
+    array([0.342, 0.829])
+    """
+    X, y = _check.data(X, y)
+    basis, _, target = row_space(X, y)
+    size = np.linalg.norm(target) or 1.0
+    u = np.zeros(len(basis)) + shift
     with np.errstate(all="ignore"):
-        beta = _dual_newton(basis, target / size, scales / size, weights, depth) * size
+        start = np.array([u, 1 - u, 1 + u])
+        beta = size * _dual_newton(basis, target / size, scales / size, start, weights, depth)
         residual = np.linalg.norm(X @ beta - y)
     if not residual <= ACCEPTED * np.linalg.norm(y):
         raise ValueError(
-            f"alpha = {alpha:g} is too small for depth {depth} and these data: float64 runs out "
-            f"of digits (relative residual {residual / np.linalg.norm(y):.1e}); take alpha "
-            "larger, or minimum_l1 for the limit itself"
+            f"{cause} too small for depth {depth} and these data: float64 runs out of digits "
+            f"(relative residual {residual / np.linalg.norm(y):.1e}); take it larger, or "
+            "minimum_l1 for the limit itself"
         )
     return beta
 
@@ -262,16 +290,13 @@ def minimum_l1(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     array([0., 1.])
     """
     # The solver's tolerances are absolute: orthonormal rows, and a target of size one.
-    basis, target = _rows(*_check.data(X, y))
-    size = np.linalg.norm(target)
-    if size == 0:
-        return np.zeros(len(basis))
+    basis, _, target = row_space(X, y)
+    size = np.linalg.norm(target) or 1.0
     rows, cost = np.hstack([basis.T, -basis.T]), np.ones(2 * len(basis))
     answer = linprog(cost, A_eq=rows, b_eq=target / size, method="highs")
-    plus, minus = np.split(answer.x if answer.status == 0 else np.zeros(2 * len(basis)), 2)
-    if np.linalg.norm(basis.T @ (plus - minus) - target / size) > 1e-7:
+    if answer.status != 0:
         raise ValueError(f"X and y: the linear program was not solved ({answer.message})")
-    return size * (plus - minus)
+    return size * np.subtract(*np.split(answer.x, 2))
 
 
 def minimum_l2(X: ArrayLike, y: ArrayLike) -> np.ndarray:
@@ -283,8 +308,39 @@ def minimum_l2(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     >>> regimes.minimum_l2([[1.0, 2.0]], [2.0]).round(4)
     array([0.4, 0.8])
     """
-    basis, target = _rows(*_check.data(X, y))
+    basis, _, target = row_space(X, y)
     return basis @ target
+
+
+def row_space(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Return V, σ and c such that :math:`X\beta=y` means :math:`V^\top\beta=c`.
+
+    The columns of V are the right singular vectors of X whose singular values σ are not zero.
+
+    Raises
+    ------
+    ValueError
+        If y is not in the range of X.
+
+    Examples
+    --------
+    >>> from overparam import regimes
+    >>> V, sigma, c = regimes.row_space([[3.0, 4.0], [3.0, 4.0]], [5.0, 5.0])
+    >>> V.shape, sigma.round(4), np.abs(c).round(4)
+    ((2, 1), array([7.0711]), array([1.]))
+    """
+    X, y = _check.data(X, y)
+    left, singular, right = np.linalg.svd(X, full_matrices=False)
+    kept = singular > max(X.shape) * np.finfo(float).eps * singular[0]
+    basis, singular = right[kept].T, singular[kept]
+    target = left[:, kept].T @ y / singular
+    miss = np.linalg.norm(X @ (basis @ target) - y)
+    if miss > 1e-9 * np.linalg.norm(y):
+        raise ValueError(
+            f"y is not in the range of X (distance at least of order {miss:.2g}): no beta "
+            "interpolates; drop or correct inconsistent rows"
+        )
+    return basis, singular, target
 
 
 def log_rich_threshold(epsilon: float, norm: float, size: int) -> float:
@@ -325,35 +381,28 @@ def kernel_threshold(epsilon: float, norm: float) -> float:
     return float(np.sqrt(2 * (1 + epsilon) * (1 + 2 / epsilon) * norm))
 
 
-def _dual_newton(basis, target, scales, weights, depth):
+def _dual_newton(basis, target, scales, state, weights, depth):
     """Return beta with basis.T @ beta = target (of norm one), as exactly as float64 allows."""
-    d = len(basis)
-    # u, and for depth 3 or more also 1 - u and 1 + u; `signs` is how each moves with u.
-    state, signs = [np.zeros(d)], [1.0]
-    if depth > 2:
-        state, signs = [*state, np.ones(d), np.ones(d)], [1.0, -1.0, 1.0]
     beta, slope = _image(state, scales, depth)
-    residual, best = target, np.inf
+    residual, best = target - basis.T @ beta, np.inf
     for _ in range(MAX_ITERATIONS):
         try:
             direction = _newton_direction(basis, slope * weights, residual)
         except (LinAlgError, ValueError):  # singular, or no longer finite
             break
         move = weights * (basis @ direction)
-        step = _longest_step(state, move)
-        while True:
-            trial = [part + step * sign * move for part, sign in zip(state, signs, strict=True)]
+        for step in _longest_step(state, move, depth) * 0.5 ** np.arange(50):
+            trial = state + step * np.array([move, -move, move])
             beta, slope = _image(trial, scales, depth)
             rest = target - basis.T @ beta
             # The dual is concave: its slope along the line must not have turned round.
             if direction @ rest >= -0.5 * (direction @ residual):
                 break
-            step /= 2
-            if step < 1e-15:
-                return beta
+        else:
+            break
         state, residual = trial, rest
         size = np.linalg.norm(residual)
-        if size <= TOLERANCE or (size <= 1e-11 and size > best / 2):
+        if size <= TOLERANCE or best / 2 < size <= 1e-11:
             break
         best = min(best, size)
     return beta
@@ -367,23 +416,21 @@ def _newton_direction(basis, slope, residual):
     except LinAlgError:
         # Squaring has cost the small curvatures: orthogonalize, heavy rows first.
         lower = np.linalg.qr(rows[np.argsort(-slope)], mode="r").T
-    half = solve_triangular(lower, residual, lower=True)
-    return solve_triangular(lower.T, half)
+    return cho_solve((lower, True), residual)
 
 
-def _longest_step(state, move):
+def _longest_step(state, move, depth):
     """Return a step of at most one that keeps |u| < 1, and at depth 2 tames the exponential."""
-    if len(state) == 1:
+    if depth == 2:
         return min(1.0, 10 / np.abs(move).max())
-    room = np.where(move > 0, state[1], state[2]) / np.abs(move)
-    return min(1.0, 0.95 * np.nanmin(room))
+    return min(1.0, 0.95 * np.nanmin(np.where(move > 0, state[1], state[2]) / np.abs(move)))
 
 
 def _image(state, scales, depth):
-    """Return beta and its derivative by u."""
-    if depth == 2:
-        return 2 * scales * np.sinh(state[0]), 2 * scales * np.cosh(state[0])
+    """Return beta and its derivative by u; the state is u, 1 - u, 1 + u."""
     u, below, above = state
+    if depth == 2:
+        return 2 * scales * np.sinh(u), 2 * scales * np.cosh(u)
     p = _exponent(depth)
     small = np.abs(u) < 0.5
     theta = np.where(small, np.arctanh(np.where(small, u, 0.0)), np.log(above / below) / 2)
@@ -409,9 +456,7 @@ def _tilt(z, depth):
 
 
 def _log_cosh(theta):
-    size = np.abs(theta)
-    near = np.log1p(2 * np.sinh(np.minimum(size, 1) / 2) ** 2)
-    return np.where(size < 1, near, size + np.log1p(np.exp(-2 * size)) - np.log(2))
+    return np.log1p(2 * np.sinh(theta / 2) ** 2)
 
 
 def _exponent(depth):
@@ -439,10 +484,8 @@ def _initialization(alpha, depth, profile, size, zeros=False):
     """Return the scale, the depth and the magnitudes of the profile, checked."""
     alpha = _check.number("alpha", alpha, 0, strict=True)
     depth = _depth(depth)
-    if profile is None:
-        return alpha, depth, np.ones(size)
-    profile = _check.finite_array("profile", profile, ndim=1)
-    if profile.shape != tuple(size):
+    profile = np.ones(size) if profile is None else _check.finite_array("profile", profile, ndim=1)
+    if profile.shape != size:
         raise ValueError(
             f"profile must have an entry for each of the {size[0]} coefficients, got {len(profile)}"
         )
@@ -452,21 +495,6 @@ def _initialization(alpha, depth, profile, size, zeros=False):
             "stays zero for ever; leave out its column"
         )
     return alpha, depth, np.abs(profile)
-
-
-def _rows(X, y):
-    """Return V with orthonormal columns and c such that X beta = y means V.T beta = c."""
-    V, R, order = qr(X.T, mode="economic", pivoting=True)
-    diagonal = np.abs(np.diag(R))
-    rank = int(np.sum(diagonal > max(X.shape) * np.finfo(float).eps * diagonal[0]))
-    c = solve_triangular(R[:rank, :rank], y[order[:rank]], trans="T") if rank else np.zeros(0)
-    miss = np.linalg.norm(R[:rank].T @ c - y[order])
-    if miss > 1e-9 * np.linalg.norm(y):
-        raise ValueError(
-            f"y is not in the range of X (distance at least of order {miss:.2g}): no beta "
-            "interpolates; drop or correct inconsistent rows"
-        )
-    return V[:, :rank], c
 
 
 def _positive(**values):

@@ -298,8 +298,8 @@ def drift(subscripts: str, trajectory: flow.Trajectory) -> dict[str, float]:
     >>> tensors.drift("ab,bc->ac", path)["b"] < 1e-6
     True
     """
-    first, *later = (imbalance(subscripts, factors) for factors in trajectory)
-    return {e: max(float(np.abs(D[e] - first[e]).max()) for D in later) for e in first}
+    laws = [imbalance(subscripts, factors) for factors in trajectory]
+    return {e: max(float(np.abs(D[e] - first).max()) for D in laws) for e, first in laws[0].items()}
 
 
 # --- Components -----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ Letters as in `riccati`: R = [U; V], :math:`Q=RR^\top`, S the symmetric matrix o
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from overparam import _check, flow, riccati
+from overparam import _check, flow, regimes, riccati
 
 # Numbers below this share of the largest are taken for zero; equal eigenvalues differ by less.
 CLOSE = 1e-9
@@ -292,18 +292,14 @@ def neuron_limit(X: ArrayLike, y: ArrayLike, u0: ArrayLike, v0: float) -> NDArra
         raise ValueError(
             f"X must have shape (len(y), len(u0)) = ({len(y)}, {len(u0)}), got {X.shape}"
         )
-    left, singular, right = np.linalg.svd(X, full_matrices=False)
-    kept = singular > max(X.shape) * np.finfo(float).eps * singular[0]
-    basis, singular, data = right[kept], singular[kept], left[:, kept].T @ y
-    if np.linalg.norm(y - left[:, kept] @ data) > 1e-9 * np.linalg.norm(y):
-        raise ValueError("y is not in the range of X: no beta interpolates; the loss stays")
-    target, seen = data / singular, basis @ u0
+    basis, singular, target = regimes.row_space(X, y)
+    seen = u0 @ basis
     size = np.linalg.norm(target)
     _, square = _neuron_squares(size, seen @ seen - v0**2)
     if size == 0:
-        return np.sqrt(square) * np.sign(v0) * (u0 - basis.T @ seen)
+        return np.sqrt(square) * np.sign(v0) * (u0 - basis @ seen)
     end = np.sqrt(square) * _final_sign(singular, target, seen, v0)
-    return basis.T @ target + end * (u0 - basis.T @ seen)
+    return basis @ target + end * (u0 - basis @ seen)
 
 
 def _final_sign(singular, target, p, v):
