@@ -23,13 +23,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
-from scipy.special import gammaln, wofz
+from scipy.special import poch, wofz
 
 from overparam import _check
 
-LARGE = 10**6  # dimension from which expansions in 1/d are exact to single precision or better
-
-REGIONS = ("ball", "cube")
+LARGE = 10**6  # dimension from which the length of a normal vector is normal, to single precision
 LIMITS = [(0, 1), (-1, 1)]
 FAR = 1e8  # where a sigmoid must have come within `NEAR` of its limits
 NEAR = 1e-3
@@ -74,7 +72,7 @@ def region_norm(frequencies: ArrayLike, region: str = "ball", radius: float = 1.
     (array([5.]), array([7.]))
     """
     frequencies = _check.matrix("frequencies", frequencies)
-    if region not in REGIONS:
+    if region not in ("ball", "cube"):
         raise ValueError(f"region must be 'ball' or 'cube', got {region!r}")
     radius = _check.number("radius", radius, 0, strict=True)
     return radius * np.linalg.norm(frequencies, ord=2 if region == "ball" else 1, axis=1)
@@ -92,10 +90,7 @@ def gaussian_constant(d: int) -> float:
     >>> print(f"{approximation.gaussian_constant(2):.4f}")  # the root of pi/2
     1.2533
     """
-    d = _check.count("d", d)
-    if d > LARGE:  # the logarithms would cancel; the series has an error of order d^-5/2
-        return float(np.sqrt(d) * (1 - 1 / (4 * d) + 1 / (32 * d**2)))
-    return float(np.sqrt(2) * np.exp(gammaln((d + 1) / 2) - gammaln(d / 2)))
+    return float(np.sqrt(2) * poch(_check.count("d", d) / 2, 0.5))
 
 
 def _mean_cosine(radius, d):
@@ -103,9 +98,8 @@ def _mean_cosine(radius, d):
     if d > LARGE:  # |ω| is normal with mean sqrt(d - ½) and variance ½, up to 1/sqrt(d)
         return np.cos(radius * np.sqrt(d - 0.5)) * np.exp(-(radius**2) / 4)
     # An integral with a cosine as its weight: the series of 1F1 cancels for large arguments.
-    low, high = max(0.0, np.sqrt(d) - 9), np.sqrt(d) + 9
-    density = lambda s: stats.chi.pdf(s, d)  # noqa: E731
-    return quad(density, low, high, weight="cos", wvar=radius, limit=500)[0]
+    ends = max(0.0, np.sqrt(d) - 9), np.sqrt(d) + 9
+    return quad(stats.chi(d).pdf, *ends, weight="cos", wvar=radius, limit=500)[0]
 
 
 def cosines(
@@ -177,15 +171,13 @@ def gaussian(d: int, region: str = "ball", radius: float = 1.0) -> Target:
     3.7599
     """
     d = _check.count("d", d)
-    radius = _check.number("radius", radius, 0, strict=True)
+    radius = region_norm([[1.0]], region, radius)[0]  # which checks both
     if region == "ball":
         constant = radius * gaussian_constant(d)
         centre = _mean_cosine(radius, d)
-    elif region == "cube":
+    else:
         constant = radius * d * np.sqrt(2 / np.pi)
         centre = (wofz(radius / np.sqrt(2)) ** d).real  # mean of cos(r|omega|_1)
-    else:
-        raise ValueError(f"region must be 'ball' or 'cube', got {region!r}")
 
     def value(x):
         return np.exp(-(np.square(_points(x, d)).sum(axis=1)) / 2)
@@ -304,17 +296,17 @@ def check_sigmoidal(
     low, high = _limits(limits)
     if not callable(activation):
         raise ValueError(f"activation must be a function, got {activation!r:.80}")
-    far = np.logspace(6, np.log10(FAR), 41)
-    inner = np.linspace(-50, 50, 1001)
-    values = [np.asarray(activation(z), dtype=float) for z in (-far, inner, far)]
-    if any(v.shape != z.shape for v, z in zip(values, (far, inner, far), strict=True)):
+    far = np.geomspace(1e6, FAR, 41)
+    z = np.concatenate([-far, np.linspace(-50, 50, 1001), far])
+    values = np.asarray(activation(z), dtype=float)
+    if values.shape != z.shape:
         raise ValueError("activation must map an array to an array of the same shape")
-    if not all(np.all(np.isfinite(v)) for v in values):
+    if not np.isfinite(values).all():
         raise ValueError("activation has values that are NaN or infinite; a sigmoid is bounded")
-    if np.abs(values[0] - low).max() > NEAR or np.abs(values[2] - high).max() > NEAR:
+    if np.abs(values[:41] - low).max() > NEAR or np.abs(values[-41:] - high).max() > NEAR:
         raise ValueError(
             f"activation is no sigmoid with the limits {low} and {high}: it has "
-            f"{values[0][-1]:.4g} at {-FAR:.0e} and {values[2][-1]:.4g} at {FAR:.0e}"
+            f"{values[40]:.4g} at {-FAR:.0e} and {values[-1]:.4g} at {FAR:.0e}"
         )
 
 
@@ -371,12 +363,7 @@ def fourier_basis_error(n: int, d: int) -> float:
     >>> print(f"{approximation.fourier_basis_error(1, 3):.4f}")  # m = 1 is left out
     0.2251
     """
-    n = _check.count("n", n)
-    high = 1
-    while lattice_count(high, d) <= n:
-        high *= 2
-    m = bisect_right(range(high), n, lo=1, key=lambda m: lattice_count(m, d))
-    return float(1 / (np.sqrt(2) * np.pi * m))
+    return float(1 / (np.sqrt(2) * np.pi * _left_out(n, d)))
 
 
 def fixed_basis_bound(n: int, d: int) -> float:
@@ -391,17 +378,11 @@ def fixed_basis_bound(n: int, d: int) -> float:
     >>> print(f"{approximation.fixed_basis_bound(1, 3):.4f}")
     0.2251
     """
-    n = _check.count("n", n)
-    best, total, count, m, last = 0.0, 0.0, 1, 0, None
-    while last is None or m <= last:
-        m += 1
-        shell = lattice_count(m, d) - count
-        count += shell
-        total += shell * 2 * (np.pi * m) ** 2
-        best = max(best, (count - n) / total)  # within a shell the quotient is monotone
-        if last is None and count > n:
-            last = 4 * m
-    return float(np.sqrt(best))
+    # The members are waves, |k|_1 = 1, 2, …; the maximum is at the end of one of these shells.
+    m = np.arange(1, 4 * _left_out(n, d) + 1)
+    counts = np.array([lattice_count(i, d) for i in m.tolist()], dtype=float)
+    shells = np.diff(counts, prepend=1.0)
+    return float(np.sqrt(np.max((counts - n) / np.cumsum(shells * 2 * (np.pi * m) ** 2))))
 
 
 def risk_constant(penalty: float, width: float) -> float:
@@ -426,6 +407,14 @@ def risk_constant(penalty: float, width: float) -> float:
             f"penalty must be greater than 5 width²/3 = {5 * width**2 / 3:g}, got {penalty:g}"
         )
     return (3 * penalty + width**2) / (3 * penalty - 5 * width**2)
+
+
+def _left_out(n, d):
+    """Return the least |k|_1 of which n functions of lowest frequency leave one out."""
+    n, high = _check.count("n", n), 1
+    while lattice_count(high, d) <= n:
+        high *= 2
+    return bisect_right(range(high), n, lo=1, key=lambda m: lattice_count(m, d))
 
 
 def _for_each(name, value, n_terms):

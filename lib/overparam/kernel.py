@@ -40,8 +40,7 @@ def predict(
     array([4.2426])
     """
     weights, X = _network(weights, X)
-    inputs, _ = _forward(weights[:-1], X, activations.named(activation), scaled)
-    return (inputs[-1] @ weights[-1])[:, 0] * _factors(weights, scaled)[-1]
+    return _forward(weights, X, activations.named(activation), scaled)[-1]
 
 
 def gradients(
@@ -76,9 +75,8 @@ def gradients(
     >>> first.round(4), last.T.round(4)
     (array([[4.2426, 0.    ]]), array([[1.4142, 0.    ]]))
     """
-    inputs, slopes = _forward(weights[:-1], X, activations.named(activation), scaled)
-    behind = gradient((inputs[-1] @ weights[-1])[:, 0] * _factors(weights, scaled)[-1])
-    return [H.T @ B for H, B in _backward(weights, inputs, slopes, behind, scaled)]
+    inputs, slopes, outputs = _forward(weights, X, activations.named(activation), scaled)
+    return [H.T @ B for H, B in _backward(weights, inputs, slopes, gradient(outputs), scaled)]
 
 
 def tangent_kernel(
@@ -122,13 +120,11 @@ def tangent_kernel(
 
     def factors(name, X):
         layers, X = _network(weights, X, name)
-        inputs, slopes = _forward(layers[:-1], X, activation, scaled)
+        inputs, slopes, _ = _forward(layers, X, activation, scaled)
         return _backward(layers, inputs, slopes, np.ones(len(X)), scaled)
 
-    first = second = factors("X1", X1)
-    if X2 is not None:
-        second = factors("X2", X2)
-    pairs = zip(first, second, strict=True)
+    first = factors("X1", X1)
+    pairs = zip(first, first if X2 is None else factors("X2", X2), strict=True)
     return sum((H1 @ H2.T) * (B1 @ B2.T) for (H1, B1), (H2, B2) in pairs)
 
 
@@ -308,22 +304,18 @@ def training_descent(
     return path
 
 
-def _forward(hidden, X, activation, scaled):
-    """Return the inputs of every layer and the slopes of the activation at every hidden one."""
+def _forward(weights, X, activation, scaled):
+    """Return the inputs of every layer, the slopes at every hidden one, and the outputs."""
     inputs, slopes = [X], []
-    for l, W in enumerate(hidden):
+    for l, W in enumerate(weights):
         z = inputs[-1] @ W
         if scaled and l:
-            z *= W.shape[0] ** -0.5
+            z *= len(W) ** -0.5
+        if l == len(weights) - 1:
+            return inputs, slopes, z[:, 0]
         value, slope = activation.evaluate(z)
         inputs.append(value)
         slopes.append(slope)
-    return inputs, slopes
-
-
-def _factors(weights, scaled):
-    """Return the factor of each layer: one for the first, then h**-0.5."""
-    return [W.shape[0] ** -0.5 if scaled and l else 1.0 for l, W in enumerate(weights)]
 
 
 def _backward(weights, inputs, slopes, behind, scaled):
@@ -332,12 +324,13 @@ def _backward(weights, inputs, slopes, behind, scaled):
     `behind`, shape (N,), is the gradient of the cost by the outputs; row i of H and B belongs to
     the datum i.
     """
-    factors = _factors(weights, scaled)
-    behind = behind[:, None] * factors[-1]
-    result = [(inputs[-1], behind)]
-    for l in range(len(weights) - 2, -1, -1):
-        behind = ((behind * factors[l]) @ weights[l + 1].T) * slopes[l]
+    behind, result = behind[:, None], []
+    for l in reversed(range(len(weights))):
+        if scaled and l:
+            behind = behind * len(weights[l]) ** -0.5
         result.append((inputs[l], behind))
+        if l:
+            behind = (behind @ weights[l].T) * slopes[l - 1]
     return result[::-1]
 
 
@@ -368,14 +361,11 @@ def _erf_limit(X1, X2, depth):
         product = 2 * first * second * np.cos(angle)
         covariance = 2 / np.pi * np.arctan2(product, root)
         theta = covariance + theta * (4 / np.pi) / root
-        new1, new2 = (
+        first, second = (
             np.sqrt(2 / np.pi * np.arctan2(2 * s**2, np.sqrt(1 + 4 * s**2)))
             for s in (first, second)
         )
-        first, second = new1, new2
-        cosine = np.divide(
-            covariance, first * second, where=first * second > 0, out=np.zeros_like(covariance)
-        )
+        cosine = covariance / np.maximum(first * second, np.finfo(float).tiny)  # 0 for |x| = 0
         angle = np.arccos(np.clip(cosine, -1, 1))
     return theta
 
@@ -385,10 +375,8 @@ _LIMITS = {"relu": _relu_limit, "erf": _erf_limit}
 
 def _angles(X1, X2, size1, size2):
     """Return the angles by two chords: the arccosine loses half the digits close to 0 and pi."""
-    first, second = (
-        X / np.where(sizes == 0, 1.0, sizes)[:, None] for X, sizes in ((X1, size1), (X2, size2))
-    )
-    first, second = first[:, None, :], second[None, :, :]
+    first = (X1 / np.where(size1 == 0, 1.0, size1)[:, None])[:, None]
+    second = X2 / np.where(size2 == 0, 1.0, size2)[:, None]
     chords = np.linalg.norm(first - second, axis=-1), np.linalg.norm(first + second, axis=-1)
     return 2 * np.arctan2(*chords)
 
