@@ -124,15 +124,15 @@ def determined(rows: ArrayLike, cols: ArrayLike, truth: ArrayLike, rank: int) ->
     """
     truth, rank = _check.matrix("truth", truth), _check.count("rank", rank)
     rows, cols = np.asarray(rows), np.asarray(cols)
-    left, sigma, right = np.linalg.svd(truth, full_matrices=False)
-    U, V = left[:, :rank] * np.sqrt(sigma[:rank]), right[:rank].T * np.sqrt(sigma[:rank])
+    left, _, right = np.linalg.svd(truth, full_matrices=False)
+    U, V = left[:, :rank], right[:rank].T  # any bases will do: they do not change the image
     n, m = truth.shape
     jacobian = np.zeros((len(rows), n + m, rank))
     entry = np.arange(len(rows))
     jacobian[entry, rows], jacobian[entry, n + cols] = V[cols], U[rows]
     jacobian = jacobian.reshape(len(rows), -1)
-    squares = np.linalg.eigvalsh(jacobian.T @ jacobian)
-    return bool(np.sum(squares > 1e-11 * squares[-1]) == (n + m) * rank - rank**2)
+    seen = np.linalg.matrix_rank(jacobian.T @ jacobian, rtol=1e-11, hermitian=True)
+    return bool(seen == (n + m) * rank - rank**2)
 
 
 def alternating(

@@ -8,7 +8,7 @@ them, :math:`\mathcal A^*(r)=\sum_ir_iA_i`; L = `depth` is the number of layers.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from overparam import _check, flow
+from overparam import _check, flow, losses
 
 # --- One measurement ----------------------------------------------------------------------
 
@@ -87,20 +87,14 @@ def sensing_flow(
     array([[1., 1.],
            [1., 1.]])
     """
-    A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
-    U0 = _check.matrix("U0", U0)
-    if A.shape != (len(y), len(U0), len(U0)):
+    loss, A, U0 = losses.sensing(A, y), np.asarray(A, dtype=float), _check.matrix("U0", U0)
+    if A.shape[1:] != (len(U0), len(U0)):
         raise ValueError(
-            f"A must have shape {(len(y), len(U0), len(U0))} to fit y and U0, got {A.shape}"
+            f"A must have shape {(len(A), len(U0), len(U0))} to fit y and U0, got {A.shape}"
         )
     if not np.array_equal(A, A.transpose(0, 2, 1)):
         raise ValueError("A must hold symmetric matrices")
-
-    def gradient(U):
-        residual = np.einsum("kij,ij->k", A, U @ U.T) - y
-        return np.einsum("k,kij->ij", residual, A) @ U
-
-    return flow.gradient_flow(gradient, U0, t, **options)
+    return flow.gradient_flow(lambda U: loss.gradient(U @ U.T) @ U / 2, U0, t, **options)
 
 
 def commuting_limit(A: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2) -> np.ndarray:
@@ -146,45 +140,35 @@ def commuting_limit(A: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2) ->
             f"alpha = {alpha:g} is too small for depth {depth}: double precision has no digits "
             f"left below alpha = {1e-6 ** (1 / (depth - 2)):.1g}"
         )
-    # s = Aᵀν in units in which x = α^L·h(s) with h(0) = 1; `power` is its antiderivative.
-    q = depth - 2
+    q, unit, size = depth - 2, alpha**depth, max(np.linalg.norm(y), np.finfo(float).tiny)
 
-    def x_of(s, exponent=-depth):
+    def h(s, exponent=-depth):
+        """Return a power of 1 - qs, or of exp(-s) for q = 0: x = α^L·h(s) with s = Aᵀν."""
         if q == 0:
-            return np.exp(s)
+            return np.exp(-exponent * s)
         return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (exponent / q), np.inf)
 
-    def slope(s):
-        return x_of(s) if q == 0 else depth * x_of(s, -depth - q)
+    def dual(nu):
+        return np.sum(h(A.T @ nu, -2)) / 2 - y @ nu / unit
 
-    def power(s):
-        return x_of(s) if q == 0 else x_of(s, -2) / 2
-
-    unit, size = alpha**depth, max(np.linalg.norm(y), np.finfo(float).tiny)
     nu = np.zeros(len(y))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        value = np.sum(power(A.T @ nu)) - y @ nu / unit
         for _ in range(500):
-            s = A.T @ nu
-            residual = unit * (A @ x_of(s)) - y
+            s, value = A.T @ nu, dual(nu)
+            residual = unit * (A @ h(s)) - y
             if np.linalg.norm(residual) <= 1e-9 * size:
-                return unit * x_of(s)
-            hessian = (A * slope(s)) @ A.T
+                return unit * h(s)
+            hessian = depth * (A * h(s, -depth - q)) @ A.T
             step = -np.linalg.lstsq(hessian, residual / unit, rcond=1e-15)[0]
-            length, fall = 1.0, step @ residual / unit
-            while True:
-                tried = nu + length * step
-                new = np.sum(power(A.T @ tried)) - y @ tried / unit
-                if np.isfinite(new) and new <= value + 1e-4 * length * fall + 1e-12 * abs(value):
+            slack, fall = 1e-12 * abs(value), step @ residual / unit
+            for length in 0.5 ** np.arange(60):
+                new = dual(nu + length * step)
+                if np.isfinite(new) and new <= value + 1e-4 * length * fall + slack:
                     break
-                length /= 2
-                if length < 1e-18:
-                    raise RuntimeError(_NO_FIT)
-            nu, value = tried, new
-    raise RuntimeError(_NO_FIT)
-
-
-_NO_FIT = (
-    "commuting_limit found no x that fits y; most likely there is none with x >= 0 (a limit of "
-    "positive semidefinite matrices cannot reach it)"
-)
+            else:
+                break
+            nu = nu + length * step
+    raise RuntimeError(
+        "commuting_limit found no x that fits y; most likely there is none with x >= 0 (a limit "
+        "of positive semidefinite matrices cannot reach it)"
+    )
