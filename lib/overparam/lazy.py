@@ -230,7 +230,18 @@ def bilinear_norm(form: ArrayLike) -> float:
     3.0
     """
     form = _check.finite_array("form", form, ndim=3)
-    return float(_norms(form[None])[0])
+    flat = form.reshape(len(form), -1)
+    z = np.vstack([np.eye(len(form)), np.linalg.eigh(flat @ flat.T)[1][:, -1]])
+    before = 0.0
+    for _ in range(100):
+        values, vectors = np.linalg.eigh(np.tensordot(z, form, 1))
+        u = vectors[np.arange(len(z)), :, np.argmax(np.abs(values), axis=1)]
+        image = np.einsum("ki,kj,nij->kn", u, u, form)  # B[u, u], never shorter than before
+        lengths = np.linalg.norm(image, axis=1, keepdims=True)
+        if np.all(lengths - before <= 1e-12 * lengths):
+            break
+        z, before = image / np.maximum(lengths, np.finfo(float).tiny), lengths
+    return float(lengths.max())
 
 
 def relative_scale(model: Model, w0: ArrayLike, target: ArrayLike, alpha: float = 1.0) -> float:
@@ -386,29 +397,6 @@ def gaps(model: Model, w0: ArrayLike, loss: Loss, alpha: float, t: ArrayLike) ->
     return np.array(suprema) / (alpha, alpha, 1)
 
 
-def convergence_threshold(D: ArrayLike, condition: float, lipschitz: float) -> float:
-    r"""Return :math:`s^2/(4\sqrt{K/\mu}\,H)`.
-
-    The flow converges exponentially when :math:`\|h(w_0)-y^*/\alpha\|` is less than this, as the
-    chapter proves. `D` is :math:`Dh(w_0)`, shape (n, p), onto, with the smallest singular value s;
-    `condition` is :math:`K/\mu` of the loss and `lipschitz` the Lipschitz constant H of Dh.
-
-    Examples
-    --------
-    >>> from overparam import lazy
-    >>> print(f"{lazy.convergence_threshold([[3.0, 0.0], [0.0, 2.0]], 4.0, 0.5):.2f}")
-    1.00
-    """
-    D = _check.matrix("D", D)
-    condition = _check.number("condition", condition, 1)
-    lipschitz = _check.number("lipschitz", lipschitz, 0, strict=True)
-    if np.linalg.matrix_rank(D, rtol=1e-13) < len(D):
-        raise ValueError(
-            f"D of shape {D.shape} must have full row rank (as many independent rows as outputs)"
-        )
-    return np.linalg.norm(D, -2) ** 2 / (4 * np.sqrt(condition) * lipschitz)
-
-
 def classroom(
     d: int, m: int, n_train: int, rng: np.random.Generator, n_teacher: int = 3
 ) -> Classroom:
@@ -553,27 +541,8 @@ def _largest_norm(forms):
     unfolded = forms.reshape(m, n, -1), forms.swapaxes(1, 2).reshape(m, p, -1)
     bounds = np.min([np.linalg.norm(M, 2, axis=(1, 2)) for M in unfolded], axis=0)
     best = 0.0
-    for chunk in np.split(np.argsort(-bounds), range(16, m, 16)):
-        if bounds[chunk[0]] > best:
-            best = max(best, _norms(forms[chunk]).max())
-    return float(best)
-
-
-def _norms(forms):
-    """Return the norms of a stack of symmetric bilinear forms, shape (m, n, p, p)."""
-    m, n, p, _ = forms.shape
-    flat = forms.reshape(m, n, p * p)
-    starts = [np.broadcast_to(e, (m, n)) for e in np.eye(n)]
-    starts.append(np.linalg.eigh(flat @ flat.swapaxes(1, 2))[1][:, :, -1])
-    z, before = np.stack(starts, axis=1), np.zeros((m, n + 1, 1))  # z: (m, n + 1, n)
-    for _ in range(100):
-        values, vectors = np.linalg.eigh((z @ flat).reshape(m, -1, p, p))
-        top = np.argmax(np.abs(values), axis=-1)[..., None, None]
-        u = np.take_along_axis(vectors, top, axis=-1)[..., 0]
-        squares = (u[..., :, None] * u[..., None, :]).reshape(m, -1, p * p)
-        image = squares @ flat.swapaxes(1, 2)  # B[u, u] for each start, never shorter than before
-        lengths = np.linalg.norm(image, axis=-1, keepdims=True)
-        if np.all(lengths - before <= 1e-12 * lengths):
+    for j in np.argsort(-bounds):
+        if bounds[j] <= best:
             break
-        z, before = image / np.maximum(lengths, np.finfo(float).tiny), lengths
-    return lengths[..., 0].max(axis=1)
+        best = max(best, bilinear_norm(forms[j]))
+    return best
