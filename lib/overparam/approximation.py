@@ -103,11 +103,8 @@ def _mean_cosine(radius, d):
 
 
 def cosines(
-    frequencies: ArrayLike,
-    amplitudes: ArrayLike = 1.0,
-    phases: ArrayLike = 0.0,
-    region: str = "ball",
-    radius: float = 1.0,
+    frequencies: ArrayLike, amplitudes: ArrayLike = 1.0, phases: ArrayLike = 0.0,
+    region: str = "ball", radius: float = 1.0,
 ) -> Target:
     r"""Return the target :math:`\sum_jA_j\cos(\omega_j\cdot x+\theta_j)`.
 
@@ -236,9 +233,7 @@ def sample_network(
 
 
 def evaluate(
-    network: Network,
-    x: ArrayLike,
-    activation: Callable[[NDArray], NDArray] | None = None,
+    network: Network, x: ArrayLike, activation: Callable[[NDArray], NDArray] | None = None,
     sharpness: float | None = None,
 ) -> NDArray:
     r"""Return :math:`c_0+\sum_kc_k\phi(\tau(a_k\cdot x+b_k))` at the rows of x.

@@ -44,11 +44,8 @@ def predict(
 
 
 def gradients(
-    weights: Layers,
-    X: NDArray,
-    gradient: Callable[[NDArray], NDArray],
-    activation: str | Activation = "relu",
-    scaled: bool = True,
+    weights: Layers, X: NDArray, gradient: Callable[[NDArray], NDArray],
+    activation: str | Activation = "relu", scaled: bool = True,
 ) -> list[NDArray]:
     r"""Return the gradients by each layer of a cost of the outputs.
 
@@ -80,11 +77,8 @@ def gradients(
 
 
 def tangent_kernel(
-    weights: Layers,
-    X1: ArrayLike,
-    X2: ArrayLike | None = None,
-    activation: str | Activation = "relu",
-    scaled: bool = True,
+    weights: Layers, X1: ArrayLike, X2: ArrayLike | None = None,
+    activation: str | Activation = "relu", scaled: bool = True,
 ) -> NDArray:
     r"""Return the empirical tangent kernel of a network.
 
@@ -234,13 +228,8 @@ def kernel_flow(K: ArrayLike, residual: ArrayLike, t: ArrayLike) -> NDArray:
 
 
 def training_flow(
-    weights: Layers,
-    X: ArrayLike,
-    y: ArrayLike,
-    t: ArrayLike,
-    activation: str | Activation = "tanh",
-    scaled: bool = True,
-    **options: object,
+    weights: Layers, X: ArrayLike, y: ArrayLike, t: ArrayLike,
+    activation: str | Activation = "tanh", scaled: bool = True, **options: object,
 ) -> Trajectory:
     r"""Gradient flow of the squared cost :math:`\frac1{2N}\|f(X)-y\|^2` on all layers.
 
@@ -270,14 +259,8 @@ def training_flow(
 
 
 def training_descent(
-    weights: Layers,
-    X: ArrayLike,
-    y: ArrayLike,
-    step: float,
-    n_steps: int,
-    activation: str | Activation = "relu",
-    scaled: bool = True,
-    **options: object,
+    weights: Layers, X: ArrayLike, y: ArrayLike, step: float, n_steps: int,
+    activation: str | Activation = "relu", scaled: bool = True, **options: object,
 ) -> Trajectory:
     r"""Descend the squared cost :math:`\frac1{2N}\|f(X)-y\|^2` on all layers, with a fixed step.
 

@@ -192,13 +192,8 @@ def velocity(
 
 
 def particle_flow(
-    u0: ArrayLike,
-    features: Features,
-    y: ArrayLike,
-    t: ArrayLike,
-    regularization: float = 0.0,
-    signs: Signs = None,
-    **options: object,
+    u0: ArrayLike, features: Features, y: ArrayLike, t: ArrayLike, regularization: float = 0.0,
+    signs: Signs = None, **options: object,
 ) -> flow.Trajectory:
     r"""Integrate :math:`\dot u_i=-m\nabla_{u_i}J_m`; options as for `flow.gradient_flow`.
 
@@ -228,14 +223,8 @@ def particle_flow(
 
 
 def particle_descent(
-    u0: ArrayLike,
-    features: Features,
-    y: ArrayLike,
-    step: float,
-    n_steps: int,
-    regularization: float = 0.0,
-    signs: Signs = None,
-    **options: object,
+    u0: ArrayLike, features: Features, y: ArrayLike, step: float, n_steps: int,
+    regularization: float = 0.0, signs: Signs = None, **options: object,
 ) -> flow.Trajectory:
     r"""Iterate :math:`u_i\leftarrow u_i-\eta\,m\nabla_{u_i}J_m`; options as `gradient_descent`.
 
@@ -267,9 +256,7 @@ def particle_descent(
 
 
 def ring(
-    n_particles: int,
-    radius: float = 1.0,
-    rng: np.random.Generator | None = None,
+    n_particles: int, radius: float = 1.0, rng: np.random.Generator | None = None,
     n_runs: int | None = None,
 ) -> NDArray:
     """Return particles on a circle in the plane, shape (m, 2), or (n_runs, m, 2).
@@ -429,18 +416,16 @@ def optimum(
         return np.zeros(0), np.zeros(0), float(y @ y / 2)
     size = np.linalg.norm(y)  # all that follows is for data of norm one
     y, regularization = y / size, regularization / size
-    phi = _phi(grid, cutoff)
-    G = -np.concatenate([phi, -phi]) if signed else -phi
-    # min |q - y/λ| with G q >= -1: shift to x = q - y/λ, so G x >= h.
+    sides = (1.0, -1.0) if signed else (1.0,)
+    G = -np.concatenate([side * _phi(grid, cutoff) for side in sides])
+    # min |q - y/λ| with G q >= -1: shift to x = q - y/λ, so G x >= h, the last of the rows.
     rows = np.vstack([G.T, -1 - G @ y / regularization])
     last = np.append(np.zeros(len(y)), 1.0)
     dual = nnls(rows, last, maxiter=50 * len(G))[0]
     # The multipliers are the masses on the grid; a spike between two grid points uses both.
     masses = regularization * dual / (last - rows @ dual)[-1]
-    weights = masses[:n_grid] - masses[n_grid:] if signed else masses
-    points = np.sqrt(n_grid * np.abs(weights))[:, None] * np.stack([np.cos(grid), np.sin(grid)], 1)
-    directions = np.where(weights < 0, -1.0, 1.0)
-    angles, masses = spikes(points, directions, merge=3 * 2 * np.pi / n_grid, least=1e-12)
+    u = np.sqrt(len(G) * masses)[:, None] * np.tile(ring(n_grid), (len(sides), 1))
+    angles, masses = spikes(u, np.repeat(sides, n_grid), merge=6 * np.pi / n_grid, least=1e-12)
     directions = np.sign(masses)
 
     def equations(x):

@@ -231,13 +231,8 @@ def interpolant(
 
 
 def weight_flow(
-    X: ArrayLike,
-    y: ArrayLike,
-    alpha: float,
-    t: ArrayLike,
-    depth: int = 2,
-    profile: ArrayLike | None = None,
-    **options: object,
+    X: ArrayLike, y: ArrayLike, alpha: float, t: ArrayLike, depth: int = 2,
+    profile: ArrayLike | None = None, **options: object,
 ) -> flow.Trajectory:
     r"""Gradient flow of the weights themselves; its states are ``[w_plus, w_minus]``.
 

@@ -484,14 +484,8 @@ def completion(data: ArrayLike, observed: ArrayLike) -> losses.Loss:
 
 
 def complete(
-    subscripts: str,
-    factors: Factors,
-    data: ArrayLike,
-    observed: ArrayLike,
-    limit: float,
-    *,
-    goal: float = 1e-6,
-    **options: object,
+    subscripts: str, factors: Factors, data: ArrayLike, observed: ArrayLike, limit: float, *,
+    goal: float = 1e-6, **options: object,
 ) -> flow.Trajectory:
     """Complete a tensor by gradient flow on its factors, until the training loss is `goal`.
 
