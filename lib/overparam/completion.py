@@ -203,30 +203,26 @@ def nuclear_norm_minimizer(
     goal = tolerance * np.linalg.norm(data) / np.sqrt(seen.sum())
     # Every threshold converges, and so does a stride below two; how fast depends on both.
     threshold, stride = 0.2 * np.linalg.norm(data, 2), 1.6
-    next_change, next_look, wait, basis = 10, 10, 10, None
+    look, basis = 10, None
     Z = shrunk = np.zeros(shape)
     best = Minimizer(data, np.inf, Z, 0, "end of iterations")
     for iteration in range(1, max_iterations + 1):
         fitted, before = np.where(seen, data, Z), shrunk
         shrunk, basis = _shrink(2 * fitted - Z, threshold, basis)
-        if iteration in (next_look, max_iterations):  # a look costs as much as eight iterations
-            found = _certify(shrunk, (fitted - Z) / threshold, data, seen, iteration)
+        dual, Z = (fitted - Z) / threshold, Z + stride * (shrunk - fitted)
+        if iteration in (look, max_iterations):  # a look costs as much as eight iterations
+            found = _certify(shrunk, dual, data, seen, iteration)
             best = min(best, found, key=lambda minimizer: minimizer.gap)
             if best.gap <= goal:
                 return best._replace(reason=GAP_REACHED)
-            next_look = iteration + (10 if best.gap < 3 * goal else 10 + iteration // 8)
-        Z = Z + stride * (shrunk - fitted)
-        if iteration >= next_change:
             # A smaller threshold favours the constraint, a larger one the dual matrix: keep the
             # two residuals in balance, ever more seldom, so that the method converges still.
             constraint = np.linalg.norm(shrunk - fitted) / np.linalg.norm(fitted)
             change = np.linalg.norm(shrunk - before) / np.linalg.norm(fitted - Z)
-            if max(change / constraint, constraint / change) > 1.5:
-                factor = 1.3 if change > constraint else 1 / 1.3
-                Z = np.where(seen, data + factor * (Z - data), Z)  # keeps the dual matrix
-                threshold *= factor
-                wait = int(1.2 * wait) + 1
-                next_change = iteration + wait
+            factor = np.clip(change / constraint, 1 / 1.3, 1.3)
+            Z = np.where(seen, data + factor * (Z - data), Z)  # keeps the dual matrix
+            threshold *= factor
+            look = iteration + 10 + iteration // 8
     return best
 
 

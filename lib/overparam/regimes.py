@@ -332,7 +332,7 @@ def row_space(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.nd
     miss = np.linalg.norm(X @ (basis @ target) - y)
     if miss > 1e-9 * np.linalg.norm(y):
         raise ValueError(
-            f"y is not in the range of X (distance at least of order {miss:.2g}): no beta "
+            f"y is not in the range of X (its distance is {miss:.2g}): no beta "
             "interpolates; drop or correct inconsistent rows"
         )
     return basis, singular, target
