@@ -20,13 +20,8 @@ MAX_SWEEPS = 20_000
 
 
 def descent(
-    X: ArrayLike,
-    y: ArrayLike,
-    alpha: float,
-    step: float,
-    n_steps: int,
-    batch: int | None = None,
-    rng: np.random.Generator | None = None,
+    X: ArrayLike, y: ArrayLike, alpha: float, step: float, n_steps: int,
+    batch: int | None = None, rng: np.random.Generator | None = None,
 ) -> tuple[NDArray, NDArray, NDArray]:
     r"""Run gradient descent on the weights; return β, the gain and the shift.
 

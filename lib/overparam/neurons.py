@@ -31,10 +31,8 @@ def _logistic(y, f):
 
 
 LOSSES: dict[str, Callable] = {
-    "squared": _squared,
-    "exponential": _exponential,
-    "logistic": _logistic,
-}
+    "squared": _squared, "exponential": _exponential, "logistic": _logistic,
+}  # fmt: skip
 
 
 def predict(X: ArrayLike, U: ArrayLike, v: ArrayLike) -> np.ndarray:
@@ -74,23 +72,21 @@ def gradients(
     """
     X, U, v = _network(X, U, v)
     y, residual_of = _targets(X, y), _kind(kind)
+    return _pulls(X, U, v, lambda f: residual_of(y, f)[1])
+
+
+def _pulls(X, U, v, residual_of):
+    """Return the gradients by U and v, from the residuals as a function of the outputs."""
     before = X @ U.T
     active = before > 0
-    residual = residual_of(y, (before * active) @ v)[1]
-    return [-v[:, None] * ((residual[:, None] * active).T @ X), -residual @ (before * active)]
+    values = before * active
+    residual = residual_of(values @ v)
+    return [-v[:, None] * ((residual[:, None] * active).T @ X), -residual @ values]
 
 
 def descend(
-    X: ArrayLike,
-    y: ArrayLike,
-    U: ArrayLike,
-    v: ArrayLike,
-    step: float,
-    n_steps: int,
-    *,
-    kind: str = "squared",
-    retimed: bool = False,
-    every: int = 1,
+    X: ArrayLike, y: ArrayLike, U: ArrayLike, v: ArrayLike, step: float, n_steps: int, *,
+    kind: str = "squared", retimed: bool = False, every: int = 1,
 ) -> flow.Trajectory:
     r"""Descend with a small step, which follows the flow through its kinks.
 
@@ -126,19 +122,15 @@ def descend(
     if retimed and kind != "exponential":
         raise ValueError(f"retimed needs kind='exponential', got {kind!r}")
 
+    def residual(f, v):
+        if not retimed:
+            return residual_of(y, f)[1]
+        share = np.exp(np.min(y * f) - y * f)  # residuals over loss, also where both underflow
+        return y * share / (np.sum(share) * (1 + v @ v))
+
     def gradient(state):
-        before = X @ state[0].T
-        on = before > 0
-        output = (before * on) @ state[1]
-        if retimed:  # residuals over loss, also where both underflow
-            share = np.exp(np.min(y * output) - y * output)
-            residual = y * share / (np.sum(share) * (1 + state[1] @ state[1]))
-        else:
-            residual = residual_of(y, output)[1]
-        return [
-            -state[1][:, None] * ((residual[:, None] * on).T @ X),
-            -residual @ (before * on),
-        ]
+        U, v = state
+        return _pulls(X, U, v, lambda f: residual(f, v))
 
     return flow.gradient_descent(gradient, [U, v], step, n_steps, every=every)
 
