@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
 
 from overparam import _check, activations, flow, networks
 from overparam.activations import Activation
@@ -214,9 +215,8 @@ def kernel_flow(K: ArrayLike, residual: ArrayLike, t: ArrayLike) -> NDArray:
     """
     K, t = _check.matrix("K", K), _check.not_negative("t", t)
     residual = _check.finite_array("residual", residual, ndim=1)
-    if K.shape != (len(residual), len(residual)) or not np.allclose(
-        K, K.T, rtol=1e-8, atol=1e-10 * np.abs(K).max()
-    ):
+    close = {"rtol": 1e-8, "atol": 1e-10 * np.abs(K).max()}
+    if K.shape != (len(residual), len(residual)) or not np.allclose(K, K.T, **close):
         raise ValueError(
             f"K must be a symmetric matrix of the size {len(residual)} of residual, got {K.shape}"
         )
@@ -319,7 +319,7 @@ def _backward(weights, inputs, slopes, behind, scaled):
 
 def _relu_limit(X1, X2, depth):
     size1, size2 = np.linalg.norm(X1, axis=1), np.linalg.norm(X2, axis=1)
-    angle, size = _angles(X1, X2, size1, size2), np.outer(size1, size2)
+    angle, size = _angles(X1, X2), np.outer(size1, size2)
     theta = X1 @ X2.T
     for _ in range(depth - 1):
         rest = np.pi - angle
@@ -334,10 +334,8 @@ def _relu_limit(X1, X2, depth):
 
 def _erf_limit(X1, X2, depth):
     """Written in s = 1 + 2 |x|², without the difference s s' - 4 c² of two large numbers."""
-    size1, size2 = np.linalg.norm(X1, axis=1), np.linalg.norm(X2, axis=1)
-    angle = _angles(X1, X2, size1, size2)
-    first, second = size1[:, None], size2[None, :]
-    theta = X1 @ X2.T
+    first, second = np.linalg.norm(X1, axis=1)[:, None], np.linalg.norm(X2, axis=1)
+    angle, theta = _angles(X1, X2), X1 @ X2.T
     for _ in range(depth - 1):
         # a² b² - 4 c² = 1 + 2 |x|² + 2 |x'|² + 4 |x|² |x'|² sin²
         root = np.sqrt(1 + 2 * first**2 + 2 * second**2 + (2 * first * second * np.sin(angle)) ** 2)
@@ -356,12 +354,11 @@ def _erf_limit(X1, X2, depth):
 _LIMITS = {"relu": _relu_limit, "erf": _erf_limit}
 
 
-def _angles(X1, X2, size1, size2):
+def _angles(X1, X2):
     """Return the angles by two chords: the arccosine loses half the digits close to 0 and pi."""
-    first = (X1 / np.where(size1 == 0, 1.0, size1)[:, None])[:, None]
-    second = X2 / np.where(size2 == 0, 1.0, size2)[:, None]
-    chords = np.linalg.norm(first - second, axis=-1), np.linalg.norm(first + second, axis=-1)
-    return 2 * np.arctan2(*chords)
+    sizes = (np.linalg.norm(X, axis=1, keepdims=True) for X in (X1, X2))
+    first, second = (X / np.where(n == 0, 1.0, n) for X, n in zip((X1, X2), sizes, strict=True))
+    return 2 * np.arctan2(cdist(first, second), cdist(first, -second))
 
 
 def _network(weights, X, name="X"):

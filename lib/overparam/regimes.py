@@ -123,11 +123,8 @@ def penalty(
     """
     beta = np.atleast_1d(_check.finite_array("beta", beta))
     alpha, depth, profile = _initialization(alpha, depth, profile, beta.shape)
-    with np.errstate(over="ignore"):
-        z = beta / _scales(alpha, depth, profile)
-    if not np.all(np.isfinite(z)):
-        raise ValueError(f"alpha = {alpha:g} is too small at depth {depth}: float64 overflows")
-    return float(np.sum(alpha**depth * profile**2 * q(z, depth)))
+    scales = _scales(alpha, depth, profile, np.abs(beta).max())
+    return float(np.sum(alpha**depth * profile**2 * q(beta / scales, depth)))
 
 
 def distance_penalty(beta: ArrayLike, alpha: float) -> float:
@@ -458,12 +455,12 @@ def _exponent(depth):
     return depth / (depth - 2)
 
 
-def _scales(alpha, depth, profile):
-    """Return (alpha |w_0|)^L, or say that float64 cannot hold it."""
+def _scales(alpha, depth, profile, largest=1.0):
+    """Return (alpha |w_0|)^L, or say that float64 cannot hold it, nor `largest` divided by it."""
     with np.errstate(over="ignore", under="ignore"):
         scales = (alpha * profile) ** depth
     tiny = np.finfo(float).tiny
-    if np.any(scales < tiny) or np.any(scales > 1 / tiny):
+    if np.any(scales < tiny * max(1.0, largest)) or np.any(scales > 1 / tiny):
         raise ValueError(
             f"alpha = {alpha:g} with this profile is out of range at depth {depth}: "
             "(alpha·profile)**depth does not fit into float64"
