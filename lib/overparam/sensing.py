@@ -20,9 +20,9 @@ def one_measurement(
 
     Balanced layers, one measurement :math:`\langle A,W\rangle=y` whose singular vectors W
     shares; `ratio` is :math:`\alpha=\rho_s/\rho_r` of A's singular values, and both start at
-    `start`, `start_other` > 0. With :math:`q=(L-2)/L`: linear for L = 1, the power
-    :math:`\sigma_s\propto\sigma_r^\alpha` for L = 2 and
-    :math:`\sigma_s=(\alpha\sigma_r^{-q}+C)^{-1/q}` for L ≥ 3 (Cohen 2019,
+    `start`, `start_other` > 0. With :math:`q=(L-2)/L`: the power
+    :math:`\sigma_s\propto\sigma_r^\alpha` for L = 2, and else
+    :math:`\sigma_s=(\alpha\sigma_r^{-q}+C)^{-1/q}`, which is linear for L = 1 (Cohen 2019,
     "Implicit Bias Towards Low Rank", for what it calls one observed entry).
 
     Raises
@@ -42,13 +42,11 @@ def one_measurement(
     other = _check.number("start_other", start_other, 0, strict=True)
     if np.any(sigma <= 0):
         raise ValueError(f"sigma must be positive, got {sigma.min():g}")
-    if depth == 1:
-        return other + ratio * (sigma - first)
     if depth == 2:
         return other * (sigma / first) ** ratio
     q = (depth - 2) / depth
     power = other**-q + ratio * (sigma**-q - first**-q)
-    if np.any(power <= 0):
+    if depth > 2 and np.any(power <= 0):
         raise ValueError(
             "sigma lies beyond the value at which the other singular value becomes infinite"
         )
