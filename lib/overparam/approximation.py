@@ -415,10 +415,7 @@ def _left_out(n, d):
 def _for_each(name, value, n_terms):
     value = _check.finite_array(name, value)
     if value.shape not in [(), (1,), (n_terms,)]:
-        raise ValueError(
-            f"{name} must have one entry for each of the {n_terms} frequencies, "
-            f"got an array of shape {value.shape}"
-        )
+        raise ValueError(f"{name} must have one entry a frequency: {n_terms}, got {value.shape}")
     return np.broadcast_to(value, (n_terms,))
 
 

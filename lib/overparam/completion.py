@@ -380,10 +380,7 @@ def component_imbalances(U: ArrayLike, V: ArrayLike, mask: ArrayLike) -> list[np
     U, V = _check.same_columns(U, V)
     (m, n), mask = (len(U), len(V)), np.asarray(mask)
     if mask.shape != (m, n) or not np.all((mask == 0) | (mask == 1)):
-        raise ValueError(
-            f"mask must be a matrix of booleans of shape {m, n}, True where an entry is observed, "
-            f"got {mask!r:.80}"
-        )
+        raise ValueError(f"mask must be a matrix of booleans of shape {m, n}, got {mask!r:.80}")
     count, label = connected_components(np.pad(mask, ((0, n), (m, 0))), directed=False)
     parts = [(U[label[:m] == c], V[label[m:] == c]) for c in range(count)]
     return [A.T @ A - B.T @ B for A, B in parts]

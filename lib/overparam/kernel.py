@@ -217,9 +217,7 @@ def kernel_flow(K: ArrayLike, residual: ArrayLike, t: ArrayLike) -> NDArray:
     residual = _check.finite_array("residual", residual, ndim=1)
     close = {"rtol": 1e-8, "atol": 1e-10 * np.abs(K).max()}
     if K.shape != (len(residual), len(residual)) or not np.allclose(K, K.T, **close):
-        raise ValueError(
-            f"K must be a symmetric matrix of the size {len(residual)} of residual, got {K.shape}"
-        )
+        raise ValueError(f"K must be symmetric, {len(residual)} × {len(residual)}, got {K.shape}")
     values, vectors = np.linalg.eigh(K)
     if values[0] < -1e-8 * np.abs(values).max():
         raise ValueError(f"K must be positive semidefinite, got the eigenvalue {values[0]:.3g}")
@@ -367,9 +365,7 @@ def _network(weights, X, name="X"):
     if weights[-1].shape[1] != 1:
         raise ValueError(f"weights[-1] must have one column, got shape {weights[-1].shape}")
     if X.shape[1] != len(weights[0]):
-        raise ValueError(
-            f"{name} has {X.shape[1]} columns, but weights[0] of shape {weights[0].shape}"
-        )
+        raise ValueError(f"{name} has {X.shape[1]} columns, weights[0] {len(weights[0])} rows")
     return weights, X
 
 

@@ -139,14 +139,13 @@ def quadratic(J: ArrayLike, Q: ArrayLike) -> Model:
     (array([9.]), array([[6.]]), 2.0)
     """
     J, Q = _check.matrix("J", J), _check.finite_array("Q", Q, ndim=3)
-    if Q.shape != (*J.shape, J.shape[1]) or not np.allclose(Q, Q.transpose(0, 2, 1)):
-        raise ValueError(
-            f"Q must hold {len(J)} symmetric matrices of size {J.shape[1]}, got shape {Q.shape}"
-        )
+    n, p = J.shape
+    if Q.shape != (n, p, p) or not np.allclose(Q, Q.transpose(0, 2, 1)):
+        raise ValueError(f"Q must hold {n} symmetric matrices of size {p}, got shape {Q.shape}")
     norm = bilinear_norm(Q)
     return Model(
-        lambda w: J @ _weights(w, J.shape[1]) + 0.5 * Q @ w @ w,
-        lambda w: J + Q @ _weights(w, J.shape[1]),
+        lambda w: J @ _weights(w, p) + 0.5 * Q @ w @ w,
+        lambda w: J + Q @ _weights(w, p),
         lambda w: norm,
     )
 
@@ -526,9 +525,7 @@ def _residual(output, target):
 def _curvature(model):
     """Return the function ‖D²h‖, or say that there is none."""
     if model.curvature is None:
-        raise ValueError(
-            "model is not twice differentiable (as with relu): take softplus, or train by descent"
-        )
+        raise ValueError("model is not twice differentiable (relu?): take softplus, or descent")
     return model.curvature
 
 

@@ -478,9 +478,7 @@ def _initialization(alpha, depth, profile, size, zeros=False):
     depth = _depth(depth)
     profile = np.ones(size) if profile is None else _check.finite_array("profile", profile, ndim=1)
     if profile.shape != size:
-        raise ValueError(
-            f"profile must have an entry for each of the {size[0]} coefficients, got {len(profile)}"
-        )
+        raise ValueError(f"profile must have {size[0]} entries as beta, got {len(profile)}")
     if not zeros and np.any(profile == 0):
         raise ValueError(
             f"profile has a zero at index {np.flatnonzero(profile == 0)[0]}: that coefficient "

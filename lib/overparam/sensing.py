@@ -47,9 +47,7 @@ def one_measurement(
     q = (depth - 2) / depth
     power = other**-q + ratio * (sigma**-q - first**-q)
     if depth > 2 and np.any(power <= 0):
-        raise ValueError(
-            "sigma lies beyond the value at which the other singular value becomes infinite"
-        )
+        raise ValueError("sigma lies beyond where the other singular value becomes infinite")
     return power ** (-1 / q)
 
 
@@ -86,10 +84,8 @@ def sensing_flow(
            [1., 1.]])
     """
     loss, A, U0 = losses.sensing(A, y), np.asarray(A, dtype=float), _check.matrix("U0", U0)
-    if A.shape[1:] != (len(U0), len(U0)):
-        raise ValueError(
-            f"A must have shape {(len(A), len(U0), len(U0))} to fit y and U0, got {A.shape}"
-        )
+    if A.shape[1:] != (n := len(U0), n):
+        raise ValueError(f"A must have shape (K, {n}, {n}) to fit U0, got {A.shape}")
     if not np.array_equal(A, A.transpose(0, 2, 1)):
         raise ValueError("A must hold symmetric matrices")
     return flow.gradient_flow(lambda U: loss.gradient(U @ U.T) @ U / 2, U0, t, **options)

@@ -461,10 +461,7 @@ def completion(data: ArrayLike, observed: ArrayLike) -> losses.Loss:
     """
     data, observed = np.asarray(data, dtype=float), np.asarray(observed)
     if observed.dtype != bool or observed.shape != data.shape:
-        raise ValueError(
-            f"observed must be a boolean array of the shape {data.shape} of data, "
-            f"got {observed.dtype} of shape {observed.shape}"
-        )
+        raise ValueError(f"observed must be booleans of shape {data.shape}, got {observed!r:.80}")
     if not observed.any():
         raise ValueError("observed is False everywhere: there is no entry to learn from")
     places = np.flatnonzero(observed)
