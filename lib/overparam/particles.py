@@ -248,7 +248,10 @@ def particle_descent(
     with np.errstate(over="ignore", invalid="ignore"):
         fell = np.all(J(path.final) <= J(u0) * (1 + 1e-9))
     if path.reason == flow.DIVERGED or not fell:
-        raise ValueError(f"step = {step:g} is too long: energy ends above its start; shorten it")
+        raise ValueError(
+            f"step = {step:g} is too long: the energy of a run ends above its start, or is no "
+            "longer finite; take a shorter step"
+        )
     return path
 
 
