@@ -1,5 +1,7 @@
 """The table of activations: derivatives, homogeneity and smoothness are what it says."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,24 @@ NAMES = list(activations.ACTIVATIONS)
 def difference(f, z, h):
     """Central difference of order four: its error is h⁴ times a fifth derivative."""
     return (8 * (f(z + h) - f(z - h)) - (f(z + 2 * h) - f(z - 2 * h))) / (12 * h)
+
+
+def test_values_are_those_that_the_names_stand_for():
+    by_hand = {
+        "relu": lambda z: max(z, 0),
+        "squared relu": lambda z: max(z, 0) ** 2,
+        "tanh": lambda z: 1 - 2 / (1 + math.exp(2 * z)),
+        "erf": math.erf,
+        "softplus": lambda z: math.log(1 + math.exp(z)),
+        "square": lambda z: z**2,
+        "linear": lambda z: z,
+    }
+    assert list(by_hand) == NAMES
+    for name, value in by_hand.items():
+        expected = [value(z) for z in POINTS]
+        assert np.allclose(activations.ACTIVATIONS[name].value(POINTS), expected, rtol=1e-12)
+    for name in ("relu", "squared relu"):
+        assert activations.ACTIVATIONS[name].slope(np.zeros(1)) == 0  # at the kink, from the left
 
 
 @pytest.mark.parametrize("name", NAMES)

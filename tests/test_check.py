@@ -59,6 +59,8 @@ def test_numbers_counts_times_and_generators():
     assert _check.count("x", np.uint8(3)) == 3 and type(_check.count("x", np.uint8(3))) is int
     assert _check.not_negative("t", [0, 2]).tolist() == [0, 2]
     assert _check.not_negative("t", 0.0).shape == ()
+    U, V = _check.same_columns(np.ones((3, 2)), np.eye(2))
+    assert U.shape == (3, 2) and np.array_equal(V, np.eye(2))
     rng = np.random.default_rng(0)
     assert _check.generator("rng", rng) is rng
     for call, message in [
@@ -74,6 +76,8 @@ def test_numbers_counts_times_and_generators():
         (lambda: _check.data([[1.0], [2.0]], [1.0]), "X and y must have as many rows, got 2 and 1"),
         (lambda: _check.data([[1.0]], [[1.0]]), "y must have 1 dimension"),
         (lambda: _check.same_rows([1], [1, 2], "A", "b"), "A and b must have as many rows"),
+        (lambda: _check.same_columns(np.eye(2), np.ones((2, 3))), "U and V must have as many col"),
+        (lambda: _check.same_columns(np.ones((3, 2)), [1.0]), "V must have 2 dimension"),
         (lambda: _check.generator("rng", 0), "rng must be a numpy.random.Generator"),
     ]:
         with pytest.raises(ValueError, match=message):

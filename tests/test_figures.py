@@ -90,6 +90,17 @@ def test_frames_leave_no_open_figures_and_are_the_same_each_time():
     assert once == again and plt.get_fignums() == []
 
 
+def test_streamlines_run_down_the_gradient(monkeypatch):
+    """And as fast: along the first axis once, along the second three times its distance."""
+    ax = plt.figure().gca()
+    monkeypatch.setattr(ax, "streamplot", lambda *drawn, **look: ax.quiver(*drawn))
+    figures.phase_portrait(ax, lambda w: np.array([w[0], 3 * w[1]]), 2.0, n_points=5)
+    (arrows,) = ax.collections
+    assert arrows.XY.min() == -2 and arrows.XY.max() == 2 and len(arrows.XY) == 25
+    assert np.array_equal(np.column_stack([arrows.U, arrows.V]), -arrows.XY * [1, 3])
+    plt.close()
+
+
 def test_a_table_is_html_with_a_caption_and_aligned_text():
     table = figures.table(
         "Rates & bounds.",

@@ -105,6 +105,7 @@ def test_default_tolerances_have_no_units():
     [
         (lambda w: w, [0.3, -0.8], 0.8, 0.8),
         (lambda w: 0.1 * (w - 20), [0.0, 0.0], 2 * 3, 2),  # at 2 for all of the time 3
+        (lambda w: np.where(w < 1e-6, -2.0, np.nan), [0.0], 2 * 3e-6, 2),  # for a millionth of it
     ],
 )
 def test_default_tolerance_and_first_step_are_those_of_the_start(gradient, start, size, speed):
