@@ -5,7 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from overparam import acceleration, losses, networks, preconditioner
+from overparam import acceleration, losses, networks
+from overparam.preconditioner import end_to_end_descent
 
 P = st.sampled_from([2.5, 3.0, 4.0, 6.0])
 
@@ -18,20 +19,10 @@ def near_zero(d, size=1e-2):
 # The recursion
 
 
-@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 10**6))
-def test_preconditioner_is_the_general_one_for_a_single_output(depth, d, seed):
-    rng = np.random.default_rng(seed)
-    w, g = rng.standard_normal((2, d, 3))
-    together = acceleration.precondition(w, g, depth)
-    for j in range(3):
-        one = preconditioner.apply(w[:, [j]], g[:, [j]], depth)
-        assert np.allclose(together[:, [j]], one, rtol=1e-9, atol=1e-12)
-
-
 def test_recursion_stays_at_zero_unless_there_is_one_layer():
     loss = acceleration.two_targets(4, 3.0)
-    still = acceleration.recursion(loss, np.zeros((2, 1)), 2, 0.01, 5).final
-    moved = acceleration.recursion(loss, np.zeros((2, 1)), 1, 0.01, 5).final
+    still = end_to_end_descent(loss, np.zeros((2, 1)), 2, 0.01, 5).final
+    moved = end_to_end_descent(loss, np.zeros((2, 1)), 1, 0.01, 5).final
     assert not still.any() and moved.all()
 
 
@@ -40,7 +31,7 @@ def test_recursion_and_network_part_at_the_second_order_of_the_step():
 
     def gap(step, n_steps):
         net = networks.layer_descent(loss, acceleration.layers(0.5, 3), step, n_steps).final
-        rec = acceleration.recursion(loss, [[0.5], [0.0]], 3, step, n_steps).final
+        rec = end_to_end_descent(loss, [[0.5], [0.0]], 3, step, n_steps).final
         return np.linalg.norm(networks.product(net) - rec)
 
     one = [gap(step, 1) for step in steps]
@@ -99,7 +90,7 @@ def test_lower_bound_is_attained_up_to_a_factor():
 def test_plain_iterations_count_the_steps_of_descent():
     loss = acceleration.two_targets(3, 5.0)
     for step in (0.05, 0.2, 0.39):
-        path = acceleration.recursion(
+        path = end_to_end_descent(
             loss, np.zeros((2, 1)), 1, step, 5000, stop=lambda w: loss.value(w) - 1e-3
         )
         assert acceleration.plain_iterations(3, 5.0, [step]) == len(path) - 1
@@ -119,7 +110,7 @@ def test_without_a_power_above_two_one_step_is_enough():
 def test_jump_lands_in_two_steps_as_close_as_the_theorem_says(p, depth, size):
     R = 20.0**size if p < 4 else 8.0 * size
     start, step = acceleration.jump(p, R, depth)
-    path = acceleration.recursion(acceleration.two_targets(p, R), [[start], [0.0]], depth, step, 2)
+    path = end_to_end_descent(acceleration.two_targets(p, R), [[start], [0.0]], depth, step, 2)
     s = 1 / (depth * (R - start) ** (p - 2))
     (_, first, second) = path.states[:, :, 0]
     assert 0 < start < R / 2
@@ -154,7 +145,7 @@ def test_speed_up_grows_like_the_power_p_minus_two(p, sizes):
         for R in sizes:
             loss = acceleration.two_targets(p, R)
             start, step = acceleration.jump(p, R, depth)
-            path = acceleration.recursion(
+            path = end_to_end_descent(
                 loss, [[start], [0.0]], depth, step, 50, stop=lambda w, f=loss: f.value(w) - 1e-3
             )
             deep.append(len(path) - 1)
@@ -170,7 +161,7 @@ def test_window_of_good_steps_shrinks_like_one_over_R(p, depth):
     start, step = acceleration.jump(p, R, depth)
     for sign in (1, -1):
         for share, reason in ((0.93, "loss reached"), (1.07, "diverged")):
-            path = acceleration.recursion(
+            path = end_to_end_descent(
                 loss,
                 [[start], [0.0]],
                 depth,
@@ -188,7 +179,7 @@ def test_depth_changes_the_condition_number_by_at_most_itself(d, depth, seed):
     factor = rng.standard_normal((d, d)) * np.exp(rng.standard_normal(d))
     H, w = factor @ factor.T, rng.standard_normal(d)
     w /= np.linalg.norm(w)
-    PH = acceleration.precondition(np.outer(w, np.ones(d)), H, depth)
+    PH = H + (depth - 1) * np.outer(w, w @ H)
     eigenvalues = np.linalg.eigvals(PH).real
     if np.linalg.cond(H) < 1e8:
         ratio = eigenvalues.max() / eigenvalues.min() / np.linalg.cond(H)
@@ -423,8 +414,6 @@ W0 = np.ones(3)
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: acceleration.precondition([1.0, 2.0], [1.0], 2), "gradient must have the shape"),
-        (lambda: acceleration.precondition([1.0], [1.0], 0), "depth must be at least 1"),
         (lambda: acceleration.two_targets(1.5, 3.0), "p must be at least 2"),
         (lambda: acceleration.two_targets(4, 0.5), "R must be at least 1"),
         (lambda: acceleration.layers(0.0, 2), "start must be greater than 0"),

@@ -4,73 +4,19 @@ Letters: w is the end-to-end vector of a network with one output, L = `depth` it
 layers, :math:`\eta` the step. The two-dimensional family has the inputs :math:`e_1,e_2` and the
 targets :math:`(R,1)`, with the loss :math:`\tfrac1p\sum_i|w_i-y_i|^p`. Regressions on N rows of
 data carry :math:`\tfrac1{pN}\sum_i|x_i^\top w-y_i|^p`, so that a step means the same for any
-number of rows.
+number of rows. The end-to-end recursion is `preconditioner.end_to_end_descent`.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from overparam import _check, flow, losses, networks
+from overparam import _check, losses, networks
 
 # The two-dimensional family
-
-
-def precondition(w: ArrayLike, gradient: ArrayLike, depth: int) -> np.ndarray:
-    r"""Return :math:`\|w\|^{2-2/L}\big(g+(L-1)\,\mathrm{Pr}_wg\big)` for each column.
-
-    What L = `depth` balanced layers with one output make of the gradient g; the single-output
-    case of `preconditioner.apply` (Arora, Cohen, Hazan 2018). At w = 0 it is 0 for L > 1.
-
-    Parameters
-    ----------
-    w, gradient : arrays of one shape (d,) or (d, c)
-        In the second case c independent vectors, one a column.
-    depth : int
-
-    Examples
-    --------
-    >>> precondition([1.0, 0.0], [-1.0, -1.0], depth=2)
-    array([-2., -1.])
-    """
-    w, depth = _check.finite_array("w", w), _check.count("depth", depth)
-    gradient = _check.finite_array("gradient", gradient)
-    if gradient.shape != w.shape:
-        raise ValueError(f"gradient must have the shape {w.shape} of w, got {gradient.shape}")
-    return _precondition(w, gradient, depth)
-
-
-def _precondition(w, gradient, depth):
-    if depth == 1:
-        return gradient.copy()
-    norm = np.linalg.norm(w, axis=0)
-    unit = np.divide(w, norm, out=np.zeros_like(w), where=norm > 0)
-    along = np.sum(unit * gradient, axis=0)
-    return norm ** (2 - 2 / depth) * (gradient + (depth - 1) * unit * along)
-
-
-def recursion(
-    loss: losses.Loss, start: ArrayLike, depth: int, step: float, n_steps: int, **options
-) -> flow.Trajectory:
-    r"""Iterate :math:`w\leftarrow w-\eta\,\|w\|^{2-2/L}(\nabla f+(L-1)\mathrm{Pr}_w\nabla f)`.
-
-    The "discrete version of the end-to-end dynamics" (Cohen 2019, "Acceleration by
-    Depth") for one output: `start` is a column (d, 1). Options as for `flow.gradient_descent`,
-    which also describes the result, a `Trajectory`. It is not descent on the layers: see `layers`.
-
-    Examples
-    --------
-    >>> start, step = jump(4, 10.0, depth=2)
-    >>> path = recursion(two_targets(4, 10.0), [[start], [0.0]], 2, step, 2)
-    >>> path.final.round(3).T
-    array([[10.001,  1.   ]])
-    """
-    start, depth = _check.matrix("start", start), _check.count("depth", depth)
-    return flow.gradient_descent(
-        lambda w: _precondition(w, loss.gradient(w), depth), start, step, n_steps, **options
-    )
 
 
 def two_targets(p: float, R: float) -> losses.Loss:
@@ -162,16 +108,13 @@ def jump(p: float, R: float, depth: int) -> tuple[float, float]:
     p, R, depth = _jump_arguments(p, R, depth)
     power = 2 - 2 / depth
 
-    def share(start):  # w_2 after the first step
-        return 1 / (depth * (R - start) ** (p - 2))
+    def plan(start):
+        s = 1 / (depth * (R - start) ** (p - 2))  # w_2 after the first step
+        step, square = s / start**power, R**2 + s**2
+        turn = 1 + (depth - 1) * s**2 / square
+        return step, step * square ** (power / 2) * (1 - s) ** (p - 2) * turn
 
-    def reach(start):
-        s = share(start)
-        turn = 1 + (depth - 1) * s**2 / (R**2 + s**2)
-        return s / start**power * (R**2 + s**2) ** (power / 2) * (1 - s) ** (p - 2) * turn
-
-    start = _where_one(reach, R)
-    return start, share(start) / start**power
+    return _where_one(plan, R)
 
 
 def layer_jump(p: float, R: float, depth: int) -> tuple[float, float]:
@@ -190,30 +133,34 @@ def layer_jump(p: float, R: float, depth: int) -> tuple[float, float]:
     p, R, depth = _jump_arguments(p, R, depth)
     loss = two_targets(p, R)
 
-    def step_for(start):
+    def plan(start):
         # One layer is a = start^(1/L), its gradient a^(L-1) (R - start)^(p-1).
-        scale = start ** (1 / depth)
-        return (R ** (1 / depth) - scale) / (scale ** (depth - 1) * (R - start) ** (p - 1))
+        a = start ** (1 / depth)
+        step = (R ** (1 / depth) - a) / (a ** (depth - 1) * (R - start) ** (p - 1))
+        path = networks.layer_descent(loss, layers(start, depth), step, 2)
+        return step, networks.product(path.final)[1, 0]
 
-    def reach(start):
-        path = networks.layer_descent(loss, layers(start, depth), step_for(start), 2)
-        return networks.product(path.final)[1, 0]
-
-    start = _where_one(reach, R)
-    return start, step_for(start)
+    return _where_one(plan, R)
 
 
-def _where_one(reach, R):
-    """Return the start below R/2 at which `reach` is one; it falls from +∞ at zero."""
+def _where_one(plan, R):
+    """Return the start below R/2, and its step, at which the plan (step, reach) reaches one.
+
+    The reach falls from +∞ at zero.
+    """
     from scipy.optimize import brentq
 
+    def excess(log_start):
+        return np.log(plan(np.exp(log_start))[1])
+
     high = np.log(R / 2)
-    if not reach(R / 2) < 1:
+    if not excess(high) < 0:
         raise ValueError(f"R must be larger for a jump from below R/2 to exist, got {R:g}")
     low = high - 1
-    while reach(np.exp(low)) < 1:
+    while excess(low) < 0:
         low -= 1
-    return np.exp(brentq(lambda x: np.log(reach(np.exp(x))), low, high, xtol=1e-15, rtol=1e-15))
+    start = np.exp(brentq(excess, low, high, xtol=1e-15, rtol=1e-15))
+    return start, plan(start)[0]
 
 
 def _jump_arguments(p, R, depth):
@@ -309,23 +256,23 @@ def losses_along(
         wanted = f"{columns[0]} entries, or a column of them for each step, and not be zero"
         raise ValueError(f"start must have {wanted} (but for depth 1), got shape {w.shape}")
     w = np.array(np.broadcast_to(w.reshape(len(w), -1), columns).T)  # a run is a row
-    state, update = {"adagrad": _adagrad, "adadelta": _adadelta}.get(method, _layered)(w, method)
+    state, update = _begin(w, method)
     result = np.full((n_steps + 1, len(steps)), np.nan)
     running, XT = np.arange(len(steps)), np.ascontiguousarray(X.T)
     with np.errstate(over="ignore", invalid="ignore"):
         for j in range(n_steps + 1):
-            r = state["w"] @ XT - y
-            power = r if p == 2 else _power(r, p - 1)
-            value = np.einsum("ij,ij->i", power, r) / (p * len(y))
+            r = state[0] @ XT - y
+            power = r * np.abs(r) ** (p - 2)
+            value = np.vecdot(power, r) / (p * len(y))
             alive = value <= 1e3 * result[0, running] if j else np.isfinite(value)
             if not alive.all():
                 running, steps = running[alive], steps[alive]
                 power, value = power[alive], value[alive]
-                state = {name: array[alive] for name, array in state.items()}
+                state = [part[alive] for part in state]
             result[j, running] = value
             if not running.size or (target is not None and value.min() <= target):
                 return result[: j + 1]
-            update(state, power @ X / len(y), steps[:, None])
+            state = update(*state, power @ X / len(y), steps[:, None])
     return result
 
 
@@ -387,20 +334,19 @@ def race(
     """
     target, result = excess_target(X, y, p, share), {}
     for method, steps in grids.items():
-        steps = np.array(steps, dtype=float)
+        steps = list(steps)
         while method not in result:
-            if not steps.size:
+            if not steps:
                 raise RuntimeError(f"{method!r} arrives at no step whose count is no accident")
-            first = losses_along(X, y, p, method, steps, n_steps, start, target)
-            count = iterations_to(first, target)
-            best = int(count.argmin())
-            if np.isinf(count[best]):
+            path = losses_along(X, y, p, method, steps, n_steps, start, target)
+            count = iterations_to(path, target)
+            fastest = int(count.argmin())
+            if np.isinf(count[fastest]):
                 raise RuntimeError(f"no step of {method!r} arrived in {n_steps} iterations")
-            limit = int(1.05 * count[best]) + 1
-            counts = rounding_counts(X, y, p, method, steps[best], start, target, limit, copies=3)
+            step, limit = float(steps.pop(fastest)), int(1.05 * count[fastest]) + 1
+            counts = rounding_counts(X, y, p, method, step, start, target, limit, copies=3)
             if counts.max() <= 1.03 * counts.min() < np.inf:
-                result[method] = int(np.median(counts)), float(steps[best])
-            steps = np.delete(steps, best)
+                result[method] = int(np.median(counts)), step
     return result
 
 
@@ -417,53 +363,38 @@ def excess_target(X: ArrayLike, y: ArrayLike, p: float, share: float) -> float:
     return float(minimum + share * (np.mean(np.abs(y) ** p) / p - minimum))
 
 
-def _layered(w, depth):
-    """Return state and update of descent on `depth` layers of width 1, balanced at the start.
+def _begin(w, method):
+    """Return the state of a method at w, a tuple that begins with w, and its update."""
+    if method == "adagrad":
+        return (w, 0 * w), _adagrad
+    if method == "adadelta":
+        return (w, 0 * w, 0 * w), _adadelta
+    if isinstance(method, str):
+        raise ValueError(f"method must be a depth, 'adagrad' or 'adadelta', got {method!r}")
+    depth = _check.count("method", method)
+    s = np.linalg.norm(w, axis=1, keepdims=True) ** (1 / depth)
+    return (w, w / s ** (depth - 1), s), partial(_layered, depth)
+
+
+def _layered(depth, w, u, s, G, steps):
+    """Descend on `depth` layers of width 1, balanced at the start.
 
     All but the first are one number each, and stay equal: w = s^(L-1) u with one s for each run.
     """
-    if isinstance(depth, str):
-        raise ValueError(f"method must be a depth, 'adagrad' or 'adadelta', got {depth!r}")
-    depth = _check.count("method", depth)
-    s = np.linalg.norm(w, axis=1, keepdims=True) ** (1 / depth)
-    state = {"w": w, "u": w / s ** (depth - 1), "s": s}
-
-    def update(state, G, steps):
-        u, s = state["u"], state["s"]
-        along = np.sum(u * G, axis=1, keepdims=True)
-        state["u"] = u - steps * G * s ** (depth - 1)
-        state["s"] = s - steps * along * s ** max(depth - 2, 0)
-        state["w"] = state["u"] * state["s"] ** (depth - 1)
-
-    return state, update
+    along = np.sum(u * G, axis=1, keepdims=True)
+    u, s = u - steps * G * s ** (depth - 1), s - steps * along * s ** max(depth - 2, 0)
+    return u * s ** (depth - 1), u, s
 
 
-def _adagrad(w, _):
-    state = {"w": w, "squares": np.zeros_like(w)}
-
-    def update(state, G, steps):
-        state["squares"] += G * G
-        state["w"] -= steps * G / (np.sqrt(state["squares"]) + 1e-10)
-
-    return state, update
+def _adagrad(w, squares, G, steps):
+    squares = squares + G * G
+    return w - steps * G / (np.sqrt(squares) + 1e-10), squares
 
 
-def _adadelta(w, _, decay=0.95, constant=1e-6):
-    state = {"w": w, "squares": np.zeros_like(w), "moves": np.zeros_like(w)}
-
-    def update(state, G, steps):
-        squares, moves = state["squares"], state["moves"]
-        squares += (1 - decay) * (G * G - squares)
-        move = np.sqrt((moves + constant) / (squares + constant)) * G
-        moves += (1 - decay) * (move * move - moves)
-        state["w"] -= steps * move
-
-    return state, update
-
-
-def _power(r, q):
-    """Return sign(r)|r|^q; by multiplications where q is 3, which is ten times as fast."""
-    return r * r * r if q == 3 else np.sign(r) * np.abs(r) ** q
+def _adadelta(w, squares, moves, G, steps, decay=0.95, constant=1e-6):
+    squares = squares + (1 - decay) * (G * G - squares)
+    move = np.sqrt((moves + constant) / (squares + constant)) * G
+    return w - steps * move, squares, moves + (1 - decay) * (move * move - moves)
 
 
 def _steps(steps):
@@ -485,7 +416,7 @@ def standardize(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     >>> X.tolist(), y.tolist()
     ([[-1.0, 0.0], [1.0, 0.0]], [-1.0, 1.0])
     """
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
+    X, y = _check.data(X, y)
     return _centred(X), _centred(y)
 
 
