@@ -296,9 +296,8 @@ def test_layers_are_bounded_by_product_and_imbalance():
     for _ in range(DRAWS):
         layers = network(rng)
         imbalance = descent.balancedness(layers, ord=2)
-        bound = descent.layer_bound(
-            np.linalg.norm(networks.product(layers), 2), imbalance, len(layers)
-        )
+        norm, depth = np.linalg.norm(networks.product(layers), 2), len(layers)
+        bound = np.sqrt(norm ** (2 / depth) + 2 * (depth - 1) * imbalance)
         assert max(norms(layers)) <= bound * (1 + 1e-9)
         tightest = max(tightest, max(norms(layers)) / bound)
     assert tightest > 0.999  # balanced layers
@@ -506,7 +505,7 @@ def test_proved_numbers_are_within_a_stated_factor(N):
         assert (falls.min() > 0) == (factor < 1)
     # the imbalance that is allowed, against that at which lemma and theorem part: M² is reached
     allowed = descent.proved_balancedness(target, W0, N)
-    bound = descent.layer_bound(1.0, 2 * allowed, N) ** 2
+    bound = 1 + 2 * (N - 1) * 2 * allowed
     assert bound == pytest.approx(1 + (N - 1) / N**2, rel=1e-6) and bound <= 1 + 1 / N
 
 
@@ -790,7 +789,6 @@ EYE = np.eye(2)
         (lambda: descent.hessian([EYE, EYE], np.eye(3)), "G must have the shape"),
         (lambda: descent.hessian([EYE, np.eye(3)], EYE), "do not chain"),
         (lambda: descent.balancedness([EYE, np.eye(3)]), "do not chain"),
-        (lambda: descent.layer_bound(-1.0, 0.0, 2), "norm must be at least 0"),
         (lambda: descent.margin_probability(0.0, 3), "size must be greater than 0"),
         (lambda: descent.margin_probability(0.5, 0), "dimension must be at least 1"),
     ],

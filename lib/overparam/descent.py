@@ -5,8 +5,6 @@ the loss is :math:`f(W)=\tfrac12\|W-\Phi\|_F^2` with the target :math:`\Phi`, an
 deficiency margin. :math:`\|\cdot\|` is the spectral, :math:`\|\cdot\|_F` the Frobenius norm.
 """
 
-from functools import reduce
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -88,27 +86,15 @@ def hessian(weights: Layers, G: ArrayLike) -> np.ndarray:
            [-1.,  0.]])
     """
     weights, G = networks.chained(weights), _check.matrix("G", G)
-    widths, L = [len(weights[0]), *(layer.shape[1] for layer in weights)], len(weights)
-    if G.shape != (widths[0], widths[-1]):
-        raise ValueError(
-            f"G must have the shape {(widths[0], widths[-1])} of the product, got {G.shape}"
-        )
-
-    def between(a, b):  # W_{a+1} … W_b
-        return reduce(np.matmul, weights[a:b], np.eye(widths[a]))
-
-    jacobian = np.hstack([np.kron(between(0, l), between(l + 1, L).T) for l in range(L)])
-    H = jacobian.T @ jacobian
-    ends = np.cumsum([layer.size for layer in weights])
-    part = [slice(end - layer.size, end) for end, layer in zip(ends, weights, strict=True)]
-    for i in range(L):
-        for k in range(i + 1, L):
-            # Moving layers i and k together moves W by W_1…E_i W_{i+1}…E_k…W_L.
-            outer = between(0, i).T @ G @ between(k + 1, L).T
-            block = np.einsum("ad,bc->abcd", outer, between(i + 1, k))
-            H[part[i], part[k]] += block.reshape(weights[i].size, -1)
-            H[part[k], part[i]] = H[part[i], part[k]].T
-    return H
+    W = networks.product(weights)
+    if G.shape != W.shape:
+        raise ValueError(f"G must have the shape {W.shape} of the product, got {G.shape}")
+    # The imaginary part of the gradients at weights + i h E is h times their derivative along E.
+    sizes, h = [layer.size for layer in weights], 2.0**-100
+    parts = np.split(1j * h * np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1)
+    moved = [layer + E.reshape(-1, *layer.shape) for layer, E in zip(weights, parts, strict=True)]
+    gradients = networks.gradients(moved, lambda product: product - W + G)
+    return np.hstack([g.imag.reshape(len(g), -1) for g in gradients]) / h
 
 
 def deficiency_margin(target: ArrayLike, W0: ArrayLike) -> float:
@@ -159,30 +145,6 @@ def balancedness(weights: Layers, ord: str | int = "fro") -> float:
     return float(max((np.linalg.norm(D, ord) for D in networks.imbalance(weights)), default=0.0))
 
 
-def layer_bound(norm: float, imbalance: float, depth: int) -> float:
-    r"""Return :math:`\sqrt{\|W\|^{2/L}+2(L-1)\varepsilon}`, above the spectral norm of each layer.
-
-    Parameters
-    ----------
-    norm : float
-        The spectral norm of the product W, or more.
-    imbalance : float
-        :math:`\varepsilon=\max_l\|D_l\|` in the spectral norm, or more.
-    depth : int
-        L.
-
-    Examples
-    --------
-    >>> from overparam import descent
-    >>> descent.layer_bound(4.0, 0.0, 2)
-    2.0
-    """
-    norm = _check.number("norm", norm, 0)
-    imbalance = _check.number("imbalance", imbalance, 0)
-    depth = _check.count("depth", depth)
-    return float(np.sqrt(norm ** (2 / depth) + 2 * (depth - 1) * imbalance))
-
-
 def flow_rate(margin: float, shape: tuple[int, int], depth: int) -> float:
     r"""Return a rate of decay of the loss along the balanced flow with deficiency margin c.
 
@@ -211,8 +173,8 @@ def flow_rate(margin: float, shape: tuple[int, int], depth: int) -> float:
 def unbalanced_flow_rate(target: ArrayLike, W0: ArrayLike, imbalance: float, depth: int) -> float:
     r"""Return :math:`2c^2/M^2`, a rate of the loss along the flow of layers with any imbalance.
 
-    Here :math:`M^2=(\|\Phi\|+e_0)^{2/L}+2(L-1)\varepsilon` bounds the squared layers (see
-    `layer_bound`) with :math:`e_0=\|W_0-\Phi\|_F`; for a square product the rate is twice that.
+    Here :math:`M^2=(\|\Phi\|+e_0)^{2/L}+2(L-1)\varepsilon` bounds the squared layers, with
+    :math:`e_0=\|W_0-\Phi\|_F`; for a square product the rate is twice that.
 
     Parameters
     ----------
@@ -227,17 +189,19 @@ def unbalanced_flow_rate(target: ArrayLike, W0: ArrayLike, imbalance: float, dep
     >>> round(descent.unbalanced_flow_rate([[1.0]], [[1.0]], 0.0, 2), 6)  # 2·(1² + 1²)
     4.0
     """
-    target, W0 = _pair(target, W0)
+    margin, _, reach = _start(target, W0)
     depth = _check.count("depth", depth, minimum=2)
-    margin, reach = _margin(deficiency_margin(target, W0)), _reach(target, W0)
-    sides = 2 if target.shape[0] == target.shape[1] else 1
-    return 2 * sides * (margin / layer_bound(reach, imbalance, depth)) ** 2
+    imbalance = _check.number("imbalance", imbalance, 0)
+    n, m = np.shape(target)
+    square = reach ** (2 / depth) + 2 * (depth - 1) * imbalance
+    return float((4 if n == m else 2) * margin**2 / square)
 
 
 def proved_balancedness(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
     r"""Return :math:`\varepsilon_0=B^{2/L}/(4L^2)`, the imbalance that `proved_step` allows.
 
     :math:`B=\|\Phi\|+\|W_0-\Phi\|_F`; the spectral norm of every imbalance matrix may be as large.
+    `W0` needs a deficiency margin.
 
     Examples
     --------
@@ -246,7 +210,7 @@ def proved_balancedness(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
     0.0625
     """
     depth = _check.count("depth", depth, minimum=2)
-    return float(_reach(*_pair(target, W0)) ** (2 / depth) / (4 * depth**2))
+    return float(_start(target, W0)[2] ** (2 / depth) / (4 * depth**2))
 
 
 def proved_step(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
@@ -268,14 +232,11 @@ def proved_step(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
     >>> round(descent.proved_step([[1.0]], [[1.0]], 2), 6)  # 1/(4·1.5)
     0.166667
     """
-    target, W0 = _pair(target, W0)
-    depth = _check.count("depth", depth, minimum=2)
-    margin = _margin(deficiency_margin(target, W0))
-    error, M = np.linalg.norm(W0 - target), _descent_bound(target, W0, depth)
-    first = 1 / (2 * depth * M ** (2 * depth - 2))
-    if error == 0:
-        return float(first)
-    return float(min(first, margin**2 / (8 * depth**2 * M ** (3 * depth - 2) * error)))
+    margin, error, reach = _start(target, W0)
+    L = _check.count("depth", depth, minimum=2)
+    M = np.sqrt(1 + 1 / L) * reach ** (1 / L)
+    flat, curved = 2 * L * M ** (2 * L - 2), 8 * L**2 * M ** (3 * L - 2) * error / margin**2
+    return float(1 / max(flat, curved))
 
 
 def proved_rate(target: ArrayLike, W0: ArrayLike, depth: int, step: float) -> float:
@@ -296,8 +257,8 @@ def proved_rate(target: ArrayLike, W0: ArrayLike, depth: int, step: float) -> fl
             f"step must be at most {limit:.6g}, the result of proved_step, for this rate to be "
             f"proved; got {step:g}"
         )
-    target, W0 = _pair(target, W0)
-    return float(step * (deficiency_margin(target, W0) / _descent_bound(target, W0, depth)) ** 2)
+    margin, _, reach = _start(target, W0)
+    return float(step * margin**2 / ((1 + 1 / depth) * reach ** (2 / depth)))
 
 
 def guaranteed_balancedness(margin: float, norm: float, depth: int) -> float:
@@ -386,9 +347,7 @@ def margin_probability(size: ArrayLike, dimension: int) -> np.ndarray:
         raise ValueError(f"size must be greater than 0, got {size.min():g}")
     dimension = _check.count("dimension", dimension)
     inside = np.clip(1 - (size / 2) ** 2, 0.0, None)
-    if dimension == 1:
-        return np.where(inside > 0, 0.5, 0.0)
-    return betainc((dimension - 1) / 2, 0.5, inside) / 2
+    return betainc((dimension - 1) / 2, 0.5, inside) / 2  # its first argument may be zero
 
 
 def _pair(target, W0):
@@ -398,14 +357,11 @@ def _pair(target, W0):
     return target, W0
 
 
-def _reach(target, W0):
-    """Return B: no W that is as close to the target as W0 has a larger spectral norm."""
-    return np.linalg.norm(target, 2) + np.linalg.norm(W0 - target)
-
-
-def _descent_bound(target, W0, depth):
-    """Return M, above the spectral norm of all layers on all steps."""
-    return np.sqrt(1 + 1 / depth) * _reach(target, W0) ** (1 / depth)
+def _start(target, W0):
+    """Return the margin c, the distance e_0 and B: no W as close as W0 has a larger norm."""
+    target, W0 = _pair(target, W0)
+    error = np.linalg.norm(W0 - target)
+    return _margin(deficiency_margin(target, W0)), error, np.linalg.norm(target, 2) + error
 
 
 def _margin(margin):
