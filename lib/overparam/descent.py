@@ -10,15 +10,13 @@ from numpy.typing import ArrayLike
 
 from overparam import _check, networks
 
-Layers = list[np.ndarray]
-
 
 def critical_point(
     target: ArrayLike,
     kept: list[int],
     hidden: list[int],
     rng: np.random.Generator | None = None,
-) -> Layers:
+) -> networks.Layers:
     r"""Return balanced layers with the product :math:`\Phi_S=\sum_{r\in S}\sigma_ru_rv_r^\top`.
 
     For every S this is a critical point of the squared distance to `target`, whose singular
@@ -58,7 +56,7 @@ def critical_point(
     return networks.balanced((left[:, kept] * sigma[kept]) @ right[kept], hidden, rng)
 
 
-def hessian(weights: Layers, G: ArrayLike) -> np.ndarray:
+def hessian(weights: networks.Layers, G: ArrayLike) -> np.ndarray:
     r"""Return the Hessian of :math:`\tfrac12\|W_1\cdots W_L-\Phi\|_F^2` by all layers' entries.
 
     Parameters
@@ -131,7 +129,7 @@ def deficiency_margin(target: ArrayLike, W0: ArrayLike) -> float:
     return float(least - np.linalg.norm(W0 - target))
 
 
-def balancedness(weights: Layers, ord: str | int = "fro") -> float:
+def balancedness(weights: networks.Layers, ord: str | int = "fro") -> float:
     r"""Return :math:`\delta=\max_l\|W_l^\top W_l-W_{l+1}W_{l+1}^\top\|_F`: 0 for balanced layers.
 
     With ``ord=2`` in the spectral norm. One layer alone is balanced.

@@ -88,7 +88,7 @@ def _three_layer_spectra(D1, D2, n, m, scale=0.0):
     return outer1, outer3, np.maximum(np.minimum(lower, upper), 0.0)
 
 
-def three_layer_minimizer(D1: ArrayLike, D2: ArrayLike, n: int, m: int) -> rates.Layers:
+def three_layer_minimizer(D1: ArrayLike, D2: ArrayLike, n: int, m: int) -> networks.Layers:
     r"""Return [W_1, W_2, W_3] with these imbalances for which the three-layer bound is attained.
 
     The three terms of `three_layer_bound` have its value then. :math:`W_2W_2^\top` gets the

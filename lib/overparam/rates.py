@@ -11,13 +11,12 @@ with PL constant γ. Three layers and more: `layers`.
 """
 
 from functools import reduce
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from overparam import _check, flow, networks
-
-Layers = list[np.ndarray]
 
 # Up to so many entries of W the matrix of T is formed: below, that is the faster way.
 SMALL = 100
@@ -28,7 +27,7 @@ COARSE = 40
 # ---- The operator ---------------------------------------------------------------------------
 
 
-def apply_operator(weights: Layers, E: ArrayLike) -> np.ndarray:
+def apply_operator(weights: networks.Layers, E: ArrayLike) -> np.ndarray:
     r"""Return :math:`\mathcal TE=\sum_lA_lA_l^\top\,E\,B_l^\top B_l`, of the shape of E.
 
     :math:`A_l=W_1\cdots W_{l-1}` and :math:`B_l=W_{l+1}\cdots W_L`, identities at the ends
@@ -59,16 +58,13 @@ def apply_operator(weights: Layers, E: ArrayLike) -> np.ndarray:
            [2., 2.]])
     """
     left, right = _factors(weights)
-    E = _check.matrix("E", E)
-    if E.shape != (len(left[-1]), len(right[0])):
-        raise ValueError(
-            f"E must have the shape {(len(left[-1]), len(right[0]))} of the product of weights, "
-            f"got {E.shape}"
-        )
+    E, shape = _check.matrix("E", E), (len(left[-1]), len(right[0]))
+    if E.shape != shape:
+        raise ValueError(f"E must have the shape {shape} of the product, got {E.shape}")
     return sum(P @ E @ Q for P, Q in zip(left, right, strict=True))
 
 
-def operator(weights: Layers) -> np.ndarray:
+def operator(weights: networks.Layers) -> np.ndarray:
     r"""Return the matrix of :math:`\mathcal T`, shape (nm, nm), symmetric.
 
     It acts on W read row by row (numpy's `ravel`): ``operator(weights) @ E.ravel()`` is
@@ -90,7 +86,7 @@ def operator(weights: Layers) -> np.ndarray:
     return sum(np.kron(P, Q) for P, Q in zip(*_factors(weights), strict=True))
 
 
-def smallest_eigenvalue(weights: Layers) -> float:
+def smallest_eigenvalue(weights: networks.Layers) -> float:
     r"""Return :math:`\lambda_{\min}(\mathcal T)`.
 
     For two layers it is :math:`\lambda_n(W_1W_1^\top)+\lambda_m(W_2^\top W_2)`. For more layers
@@ -118,10 +114,9 @@ def smallest_eigenvalue(weights: Layers) -> float:
     weights = networks.chained(weights)
     if len(weights) == 1:
         return 1.0
-    n, m = len(weights[0]), weights[-1].shape[1]
     if len(weights) == 2:
-        return float(_squares(weights[0], n)[n - 1] + _squares(weights[1], m)[m - 1])
-    if n * m > SMALL:
+        return _smallest_square(weights[0]) + _smallest_square(weights[1].T)
+    if len(weights[0]) * weights[-1].shape[1] > SMALL:
         found = _lowest(*_factors(weights))
         if found is not None:
             return found
@@ -131,12 +126,9 @@ def smallest_eigenvalue(weights: Layers) -> float:
 def _factors(weights):
     r"""Return the lists of :math:`A_lA_l^\top` and of :math:`B_l^\top B_l`, l = 1, …, L."""
     weights = networks.chained(weights)
-    ahead, behind = [np.eye(len(weights[0]))], [np.eye(weights[-1].shape[1])]
-    for layer in weights[:-1]:
-        ahead.append(ahead[-1] @ layer)
-    for layer in weights[:0:-1]:
-        behind.append(layer @ behind[-1])
-    return [A @ A.T for A in ahead], [B.T @ B for B in reversed(behind)]
+    ahead = accumulate(weights[:-1], np.matmul, initial=np.eye(len(weights[0])))
+    behind = accumulate(weights[:0:-1], lambda B, W: W @ B, initial=np.eye(weights[-1].shape[1]))
+    return [A @ A.T for A in ahead], [B.T @ B for B in reversed(list(behind))]
 
 
 def _lowest(left, right, tol=1e-8, max_iter=500):
@@ -167,8 +159,7 @@ def _lowest(left, right, tol=1e-8, max_iter=500):
 
     def apply(x):
         E = x.reshape(shape)
-        result = left[-1] @ E
-        result += E @ right[0]
+        result = left[-1] @ E + E @ right[0]
         for P, Q in between:
             result += P @ E @ Q
         return result.ravel()
@@ -179,34 +170,30 @@ def _lowest(left, right, tol=1e-8, max_iter=500):
         h[coarse] = modes @ (inverse * (r[coarse] @ modes))
         return h
 
-    # Rows: the iterate, the preconditioned residual, the last step; and their images.
-    basis, images = np.zeros((3, diagonal.size)), np.zeros((3, diagonal.size))
     # Comparable parts in all slow directions: T may split into blocks that do not see each other.
     x = precondition(np.cos(np.arange(diagonal.size) ** 2.0), 0.0)
     x /= np.sqrt(x @ x)
-    y, used = apply(x), 2
+    y, step, image = apply(x), 0 * x, 0 * x
+    basis, images = np.empty((2, 3, diagonal.size))  # of the iterate, the residual, the last step
     for _ in range(max_iter):
         value = x @ y
         residual = y - value * x
         if np.sqrt(residual @ residual) <= tol * size:
             return float(max(value, 0.0))
-        basis[0], images[0] = x, y
         h = precondition(residual, value)
         h -= (x @ h) * x
-        basis[1] = h / np.sqrt(h @ h)
-        images[1] = apply(basis[1])
-        if used == 3:
-            shares = basis[:2] @ basis[2]
-            basis[2] -= shares @ basis[:2]
-            images[2] -= shares @ images[:2]
-            scale = 1 / np.sqrt(basis[2] @ basis[2])
-            basis[2] *= scale
-            images[2] *= scale
+        h /= np.sqrt(h @ h)
+        basis[0], basis[1], images[0], images[1] = x, h, y, apply(h)
+        used = 2
+        if np.sqrt(step @ step) > 1e-10:
+            shares, used = basis[:2] @ step, 3
+            basis[2], images[2] = step - shares @ basis[:2], image - shares @ images[:2]
+            length = np.sqrt(basis[2] @ basis[2])
+            basis[2] /= length
+            images[2] /= length
         c = np.linalg.eigh(basis[:used] @ images[:used].T)[1][:, 0]
         step, image = c[1:] @ basis[1:used], c[1:] @ images[1:used]
         x, y = c[0] * x + step, c[0] * y + image
-        basis[2], images[2] = step, image
-        used = 3 if np.sqrt(step @ step) > 1e-10 else 2
     return None
 
 
@@ -244,11 +231,10 @@ def margins(target: ArrayLike, start: ArrayLike, condition: float = 1.0) -> np.n
             f"target and start must have the same shape, got {target.shape} and {start.shape}"
         )
     condition = _check.number("condition", condition, 1)
-    result = np.zeros(max(target.shape))
     singular = np.linalg.svd(target, compute_uv=False)
     reach = np.sqrt(condition) * np.linalg.norm(target - start)
-    result[: len(singular)] = np.maximum(singular - reach, 0.0)
-    return result
+    beyond = max(target.shape) - len(singular)
+    return np.pad(np.maximum(singular - reach, 0.0), (0, beyond))
 
 
 # ---- Scalar layers of any depth -------------------------------------------------------------
@@ -271,10 +257,8 @@ def cumulative_imbalances(imbalances: ArrayLike) -> np.ndarray:
     array([4., 3.])
     """
     d = np.atleast_1d(_check.finite_array("imbalances", imbalances))
-    above_last = np.flip(np.cumsum(np.flip(d, -1), -1), -1)
-    offsets = np.concatenate([above_last, np.zeros((*d.shape[:-1], 1))], axis=-1)
-    offsets = np.sort(offsets - offsets.min(axis=-1, keepdims=True), axis=-1)
-    return np.flip(offsets[..., 1:], -1)
+    squares = np.sort(-np.cumsum(np.insert(d, 0, 0.0, axis=-1), axis=-1))  # less that of w_1
+    return (squares - squares[..., :1])[..., :0:-1]
 
 
 def deep_scalar_bound(imbalances: ArrayLike, product: ArrayLike) -> float | np.ndarray:
@@ -374,10 +358,10 @@ def two_layer_bound(
     sigma_n = _singular_value("sigma_n", sigma_n, n, min(m, h))
     sigma_m = _singular_value("sigma_m", sigma_m, m, min(n, h))
     values = imbalance_spectrum("D", D, n, m, scale=max(sigma_n, sigma_m, scale))[0]
-    # For each layer: a is its guaranteed imbalance, b that of the other layer against it.
-    a1, b1 = _positive_part(values, n), _positive_part(-values[::-1], 1)
-    a2, b2 = _positive_part(-values[::-1], m), _positive_part(values, 1)
-    return float(_one_sided(a1, b1, sigma_n) + _one_sided(a2, b2, sigma_m))
+    up, down = (np.pad(np.maximum(side, 0), (0, n + m)) for side in (values, -values[::-1]))
+    # For each layer: its guaranteed imbalance, and that of the other layer against it.
+    first = _one_sided(up[n - 1], down[0], sigma_n)
+    return float(first + _one_sided(down[m - 1], up[0], sigma_m))
 
 
 def _one_sided(a, b, sigma):
@@ -388,7 +372,7 @@ def _one_sided(a, b, sigma):
     return a + 2 * sigma**2 / (a + b + np.hypot(a + b, 2 * sigma)) if sigma > 0 else a
 
 
-def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> Layers:
+def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> networks.Layers:
     r"""Return [W_1, W_2] with imbalance D and product W that attain `two_layer_bound`, if n ≠ m.
 
     For n = m they attain the first of its two terms, that of W_1.
@@ -423,34 +407,31 @@ def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> Layers:
     sigma = np.where(sigma > 1e-13 * sigma[0], sigma, 0.0)
     values, vectors = imbalance_spectrum("D", D, n, m, scale=sigma[0])
     h = len(values)
-    positive = [i for i in range(min(n, h)) if values[i] > 0]
-    negative = [i for i in range(h - 1, max(h - m, 0) - 1, -1) if values[i] < 0]
-    zero = [i for i in range(h) if i not in positive and i not in negative]
+    positive, negative = np.flatnonzero(values[:n] > 0), np.flatnonzero(values < 0)[: -m - 1 : -1]
+    zero = sorted({*range(h)} - {*positive} - {*negative})
     # A place is an index of a singular value, or n, …, m - 1 for a direction in the kernel of W.
     up = dict(enumerate(positive))
-    needy = [k for k in range(n - 1, -1, -1) if sigma[k] > 0 and k not in up]
-    others = [k for k in range(n - 1, -1, -1) if k not in needy]
-    down = dict(zip([*needy, *others, *range(n, m)], negative, strict=False))
-    first, second = np.zeros((n, h)), np.zeros((h, m))
+    order = sorted(range(n), key=lambda k: (k in up or sigma[k] == 0, -k))  # the needy ones first
+    down = dict(zip([*order, *range(n, m)], negative, strict=False))
+    # The index h stands for no eigenvector.
+    values, sigma = np.append(values, 0.0), np.append(sigma, np.zeros(m - n))
+    first, second = np.zeros((m, h + 1)), np.zeros((h + 1, m))
     for k in range(m):
-        a = values[up[k]] if k in up else 0.0
-        b = -values[down[k]] if k in down else 0.0
-        size = sigma[k] if k < n else 0.0
+        i, j = up.get(k, h), down.get(k, h)
+        a, b = values[i], -values[j]
         if a + b > 0:
-            x = _one_sided(a, b, size)
-            for place, share, u, v in ((up, a, x + b, x - a), (down, b, x - a, x + b)):
-                if k in place:
-                    second[place[k], k] = np.sqrt(share * v / (a + b))
-                    if k < n:
-                        first[k, place[k]] = np.sqrt(share * u / (a + b))
-        elif size > 0:
+            x = _one_sided(a, b, sigma[k])
+            for column, share, u, v in ((i, a, x + b, x - a), (j, b, x - a, x + b)):
+                first[k, column] = np.sqrt(share * u / (a + b))
+                second[column, k] = np.sqrt(share * v / (a + b))
+        elif sigma[k] > 0:
             if not zero:
                 raise ValueError(
                     f"W has rank {np.sum(sigma > 0)}, too large for D of shape {(h, h)}: "
                     "no weights have this imbalance and this product"
                 )
-            first[k, zero[0]] = second[zero.pop(0), k] = np.sqrt(size)
-    return [left @ first @ vectors.T, vectors @ second @ right]
+            first[k, zero[0]] = second[zero.pop(0), k] = np.sqrt(sigma[k])
+    return [left @ first[:n, :h] @ vectors.T, vectors @ second[:h] @ right]
 
 
 # ---- Rates of the losses --------------------------------------------------------------------
@@ -481,8 +462,7 @@ def factorization_rate(Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
     8.143
     """
     Y = _check.matrix("Y", Y)
-    U0, V0 = _two_factors(U0, V0, Y.shape)
-    return 2 * _margin_bound(Y, U0, V0)
+    return regression_rate(np.eye(len(Y)), Y, U0, V0)
 
 
 def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
@@ -512,39 +492,27 @@ def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) ->
     """
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
     _check.same_rows(X, Y, second="Y")
-    U0, V0 = _two_factors(U0, V0, (X.shape[1], Y.shape[1]))
-    left, singular, right = np.linalg.svd(X, full_matrices=False)
-    seen = singular > max(X.shape) * np.finfo(float).eps * singular[0]
-    if not seen.any():
-        raise ValueError("X is zero: there is nothing to learn from it")
-    singular, rows = singular[seen], right[seen]
-    target = (left[:, seen].T @ Y) / singular[:, None]
-    condition = (singular[0] / singular[-1]) ** 2
-    return float(2 * singular[-1] ** 2 * _margin_bound(target, rows @ U0, V0, condition))
-
-
-def _margin_bound(target, U0, V0, condition=1.0):
-    m, n = target.shape
-    M = margins(target, U0 @ V0.T, condition)
-    # A singular value of the product beyond the width k is zero, and so is its margin.
-    width = U0.shape[1]
-    sigma = [M[i - 1] if i <= min(m, n, width) else 0.0 for i in (m, n)]
-    A, B = U0.T @ U0, V0.T @ V0
-    return two_layer_bound(A - B, m, n, *sigma, scale=np.linalg.norm(A, 2))
-
-
-def _two_factors(U0, V0, shape):
-    U0, V0 = _check.matrix("U0", U0), _check.matrix("V0", V0)
-    if (len(U0), len(V0)) != shape or U0.shape[1] != V0.shape[1]:
+    U0, V0, (m, n) = _check.matrix("U0", U0), _check.matrix("V0", V0), (X.shape[1], Y.shape[1])
+    if (len(U0), len(V0)) != (m, n) or U0.shape[1] != V0.shape[1]:
         raise ValueError(
-            f"U0 and V0 must have shapes ({shape[0]}, k) and ({shape[1]}, k) for these data, "
+            f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for these data, "
             f"got {U0.shape} and {V0.shape}"
         )
-    return U0, V0
+    left, singular, right = np.linalg.svd(X, full_matrices=False)
+    r = np.linalg.matrix_rank(X)
+    if not r:
+        raise ValueError("X is zero: there is nothing to learn from it")
+    target, U1 = left[:, :r].T @ Y / singular[:r, None], right[:r] @ U0
+    M = margins(target, U1 @ V0.T, (singular[0] / singular[r - 1]) ** 2)
+    # A singular value of the product beyond the width is zero, and so is its margin.
+    sigma = [M[i - 1] if i <= min(r, n, U0.shape[1]) else 0.0 for i in (r, n)]
+    A, B = U1.T @ U1, V0.T @ V0
+    bound = two_layer_bound(A - B, r, n, *sigma, scale=np.linalg.norm(A, 2))
+    return float(2 * singular[r - 1] ** 2 * bound)
 
 
 def measured_rates(
-    weights: Layers, Y: np.ndarray, t: np.ndarray, X: np.ndarray | None = None
+    weights: networks.Layers, Y: np.ndarray, t: np.ndarray, X: np.ndarray | None = None
 ) -> np.ndarray:
     r"""Return :math:`\min_t\frac1t\log\frac{\ell(0)}{\ell(t)}` for many networks at once.
 
@@ -606,17 +574,9 @@ def _least(A):
     return np.linalg.eigvalsh(A)[0]
 
 
-def _squares(A, count):
-    """Return the `count` largest eigenvalues of AAᵀ or AᵀA, zeros beyond their number."""
-    result = np.zeros(count)
-    singular = np.linalg.svd(A, compute_uv=False)[:count]
-    result[: len(singular)] = singular**2
-    return result
-
-
-def _positive_part(values, i):
-    """Return the i-th of the sorted eigenvalues where it is positive, else (or if absent) 0."""
-    return max(values[i - 1], 0.0) if i <= len(values) else 0.0
+def _smallest_square(A):
+    """Return the smallest eigenvalue of AAᵀ."""
+    return float(np.linalg.svd(A, compute_uv=False)[-1] ** 2) if len(A) <= A.shape[1] else 0.0
 
 
 def imbalance_spectrum(
