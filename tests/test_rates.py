@@ -536,7 +536,7 @@ I2 = np.eye(2)
             lambda: rates.apply_operator([I2, I2], np.ones((2, 3))),
             r"E must have the shape \(2, 2\)",
         ),
-        (lambda: rates.margins(I2, np.ones((2, 3))), "target and start"),
+        (lambda: rates.margins(I2, np.ones((2, 3))), "start must have the shape"),
         (lambda: rates.margins(I2, I2, 0.5), "condition"),
         (lambda: rates.cumulative_imbalances([]), "imbalances"),
         (lambda: rates.deep_scalar_bound([1.0], np.nan), "product"),

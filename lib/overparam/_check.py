@@ -104,3 +104,22 @@ def same_columns(U, V, first="U", second="V"):
             f"{first} and {second} must have as many columns, got shapes {U.shape} and {V.shape}"
         )
     return U, V
+
+
+def factors(U0, V0, m, n):
+    """Return the factors U0 (m, k) and V0 (n, k) of an m × n matrix U0 V0ᵀ."""
+    U0, V0 = same_columns(U0, V0, "U0", "V0")
+    if (len(U0), len(V0)) != (m, n):
+        raise ValueError(
+            f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for these data, "
+            f"got {U0.shape} and {V0.shape}"
+        )
+    return U0, V0
+
+
+def shaped(name, value, shape, of):
+    """Return `value` as finite numbers of the shape of `of`, an argument or another thing."""
+    array = finite_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape} of {of}, got {array.shape}")
+    return array

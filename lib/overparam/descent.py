@@ -83,10 +83,8 @@ def hessian(weights: networks.Layers, G: ArrayLike) -> np.ndarray:
     array([[ 0., -1.],
            [-1.,  0.]])
     """
-    weights, G = networks.chained(weights), _check.matrix("G", G)
-    W = networks.product(weights)
-    if G.shape != W.shape:
-        raise ValueError(f"G must have the shape {W.shape} of the product, got {G.shape}")
+    weights, W = networks.chained(weights), networks.product(weights)
+    G = _check.shaped("G", G, W.shape, "the product")
     # The imaginary part of the gradients at weights + i h E is h times their derivative along E.
     sizes, h = [layer.size for layer in weights], 2.0**-100
     parts = np.split(1j * h * np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1)
@@ -349,10 +347,8 @@ def margin_probability(size: ArrayLike, dimension: int) -> np.ndarray:
 
 
 def _pair(target, W0):
-    target, W0 = _check.matrix("target", target), _check.matrix("W0", W0)
-    if target.shape != W0.shape:
-        raise ValueError(f"W0 must have the shape {target.shape} of target, got {W0.shape}")
-    return target, W0
+    target = _check.matrix("target", target)
+    return target, _check.shaped("W0", W0, target.shape, "target")
 
 
 def _start(target, W0):

@@ -44,9 +44,7 @@ def apply(W: ArrayLike, G: ArrayLike, depth: int) -> np.ndarray:
            [21.,  3.]])
     """
     left, multipliers, right = modes(W, depth)
-    G = _check.matrix("G", G)
-    if G.shape != multipliers.shape:
-        raise ValueError(f"G must have the shape {multipliers.shape} of W, got {G.shape}")
+    G = _check.shaped("G", G, multipliers.shape, "W")
     return left @ (multipliers * (left.T @ G @ right)) @ right.T
 
 

@@ -58,9 +58,7 @@ def apply_operator(weights: networks.Layers, E: ArrayLike) -> np.ndarray:
            [2., 2.]])
     """
     left, right = _factors(weights)
-    E, shape = _check.matrix("E", E), (len(left[-1]), len(right[0]))
-    if E.shape != shape:
-        raise ValueError(f"E must have the shape {shape} of the product, got {E.shape}")
+    E = _check.shaped("E", E, (len(left[-1]), len(right[0])), "the product")
     return sum(P @ E @ Q for P, Q in zip(left, right, strict=True))
 
 
@@ -225,11 +223,8 @@ def margins(target: ArrayLike, start: ArrayLike, condition: float = 1.0) -> np.n
     >>> rates.margins(np.diag([3.0, 2.0]), np.diag([3.0, 1.5]))
     array([2.5, 1.5])
     """
-    target, start = _check.matrix("target", target), _check.matrix("start", start)
-    if target.shape != start.shape:
-        raise ValueError(
-            f"target and start must have the same shape, got {target.shape} and {start.shape}"
-        )
+    target = _check.matrix("target", target)
+    start = _check.shaped("start", start, target.shape, "target")
     condition = _check.number("condition", condition, 1)
     singular = np.linalg.svd(target, compute_uv=False)
     reach = np.sqrt(condition) * np.linalg.norm(target - start)
@@ -492,12 +487,8 @@ def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) ->
     """
     X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
     _check.same_rows(X, Y, second="Y")
-    U0, V0, (m, n) = _check.matrix("U0", U0), _check.matrix("V0", V0), (X.shape[1], Y.shape[1])
-    if (len(U0), len(V0)) != (m, n) or U0.shape[1] != V0.shape[1]:
-        raise ValueError(
-            f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for these data, "
-            f"got {U0.shape} and {V0.shape}"
-        )
+    n = Y.shape[1]
+    U0, V0 = _check.factors(U0, V0, X.shape[1], n)
     left, singular, right = np.linalg.svd(X, full_matrices=False)
     r = np.linalg.matrix_rank(X)
     if not r:
