@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import qr  # many times faster than numpy's for tall, narrow matrices
 
-from overparam import _check, flow
+from overparam import _check, flow, rates
 
 # Below this ratio of singular values a solution loses more than six of its sixteen digits.
 SMALLEST_RATIO = 1e-10
@@ -171,13 +171,12 @@ def rate(X: ArrayLike, U: ArrayLike, V: ArrayLike) -> float:
     >>> round(rate([[1.0]], [[3.0, 0.0]], [[0.0, 2.0]]), 6)  # 2·(9 + 4)
     26.0
     """
-    U1, _ = split(X, U)
-    _, V = _check.same_columns(U, V)
-    eigenvalues = imbalance_eigenvalues(U1, V)
-    r, n = len(U1), len(V)
-    positive = eigenvalues[r - 1] if len(eigenvalues) >= r else 0.0
-    negative = -eigenvalues[-n] if len(eigenvalues) >= n else 0.0
-    return float(2 * decompose(X)[1][-1] * (max(positive, 0.0) + max(negative, 0.0)))
+    U1, V = reduce_width(split(X, U)[0], V)
+    seen = U1.T @ U1
+    bound = rates.two_layer_bound(
+        seen - V.T @ V, len(U1), len(V), 0.0, 0.0, scale=np.linalg.norm(seen, 2)
+    )
+    return 2 * float(decompose(X)[1][-1]) * bound
 
 
 def end_to_end(
@@ -255,7 +254,8 @@ def flow_limit(
     array([1.    , 0.4551])
     """
     p = _Problem(X, Y, U0, V0)
-    return p.product(*_limit(p, method), fitted=True)
+    _, V = _limit(p, method)
+    return p.Phi1 @ p.target + p.Phi2 @ (p.U2 @ V.T)
 
 
 def limit_weights(
@@ -309,14 +309,8 @@ class _Problem:
     def __init__(self, X, Y, U0, V0):
         W, self.eigenvalues, self.Phi1, self.Phi2 = decompose(X)
         self.target = _coordinates(W, self.eigenvalues, Y)
-        U0, V0 = _check.same_columns(U0, V0, "U0", "V0")
-        m, n = len(self.Phi1), self.target.shape[1]
-        if (len(U0), len(V0)) != (m, n):
-            raise ValueError(
-                f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for these data, "
-                f"got {U0.shape} and {V0.shape}"
-            )
-        r = len(self.target)
+        (m, r), n = self.Phi1.shape, self.target.shape[1]
+        U0, V0 = _check.factors(U0, V0, m, n)
         U1 = self.Phi1.T @ U0
         # What rounding leaves of a row that is zero would grow exponentially out of a saddle.
         noise = 8 * np.finfo(float).eps * np.sqrt(m) * np.linalg.norm(U0)
@@ -334,8 +328,8 @@ class _Problem:
     def force(self, U1, V):
         return self.eigenvalues[:, None] * (U1 @ V.T - self.target)
 
-    def product(self, U1, V, fitted=False):
-        return self.Phi1 @ (self.target if fitted else U1 @ V.T) + self.Phi2 @ (self.U2 @ V.T)
+    def product(self, U1, V):
+        return self.Phi1 @ (U1 @ V.T) + self.Phi2 @ (self.U2 @ V.T)
 
 
 def _limit(p, method):
@@ -354,11 +348,10 @@ def _limit(p, method):
             raise RuntimeError(_standstill(p, weights))
         return distance - LAST_STRETCH
 
-    scale = max(size**2, np.linalg.norm(p.target), np.finfo(float).tiny)
-    end = 1e9 / (p.eigenvalues[-1] * scale)
-    options = {"rtol": 1e-10, "atol": 1e-12 * max(size, np.finfo(float).tiny), "method": method}
-    options |= {"stop": far, "max_evaluations": MOST_GRADIENTS}
-    path = flow.gradient_flow(p.gradient, [p.U1, p.V], [end], **options)
+    tiny = np.finfo(float).tiny
+    end = 1e9 / (p.eigenvalues[-1] * max(size**2, np.linalg.norm(p.target), tiny))
+    options = {"rtol": 1e-10, "atol": 1e-12 * max(size, tiny), "max_evaluations": MOST_GRADIENTS}
+    path = flow.gradient_flow(p.gradient, [p.U1, p.V], [end], method=method, stop=far, **options)
     if path.reason != flow.LOSS_REACHED:
         raise RuntimeError(
             f"the flow did not reach a global minimum ({path}): imbalance and target leave a "
@@ -385,13 +378,10 @@ def _rest(p, U1, V):
 
 
 def _standstill(p, weights):
-    excess = 0.5 * np.sum(p.force(*weights) ** 2 / p.eigenvalues[:, None])
-    narrow = p.U1.shape[1] < np.linalg.matrix_rank(p.target)
-    reason = (
-        f"width {p.U1.shape[1]} is less than the rank of the minimum-norm solution"
-        if narrow
-        else "it starts in a saddle or comes so close to one that rounding errors decide"
-    )
+    excess, width = np.sum(p.force(*weights) ** 2 / p.eigenvalues[:, None]) / 2, p.U1.shape[1]
+    reason = "it starts in a saddle or comes so close to one that rounding errors decide"
+    if width < np.linalg.matrix_rank(p.target):
+        reason = f"width {width} is less than the rank of the minimum-norm solution"
     return (
         f"the flow from U0, V0 stands still with a loss of {excess:.3g} above its minimum: "
         f"{reason}; change the start"
