@@ -5,6 +5,7 @@ the gradient flow of every loss of the product.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,8 @@ def drift(trajectory: Trajectory) -> NDArray[np.float64]:
             f"got {type(trajectory).__name__} of {type(states).__name__}; "
             "networks.layer_flow makes one"
         )
-    matrices = [networks.imbalance(weights) for weights in trajectory]
-    return np.array(
-        [
-            [np.linalg.norm(now - first) for now, first in zip(D, matrices[0], strict=True)]
-            for D in matrices
-        ]
-    )
+    imbalances = [A.mT @ A - B @ B.mT for A, B in pairwise(states)]
+    return np.stack([np.linalg.norm(D - D[0], axis=(1, 2)) for D in imbalances], axis=1)
 
 
 def count(m: int, n: int, k: int) -> int:
@@ -166,7 +162,9 @@ def deep_count(widths: Sequence[int]) -> int:
     >>> deep_count([2, 2, 1]), deep_count([1, 2, 2, 1])
     (3, 7)
     """
-    widths = _widths(widths)
+    widths = [_check.count("widths", h) for h in widths]
+    if len(widths) < 3:
+        raise ValueError(f"widths must be at least three, got {widths}; say [n, h, m]")
     rng = np.random.default_rng(0)
     point = np.concatenate([W.ravel() for W in networks.gaussian(widths, 1.0, rng)])
     size, ends = np.linalg.norm(point), (widths[0], widths[-1])
@@ -185,16 +183,9 @@ def deep_count(widths: Sequence[int]) -> int:
     return point.size - len(reached)
 
 
-def _widths(widths):
-    widths = [_check.count("widths", h) for h in widths]
-    if len(widths) < 3:
-        raise ValueError(f"widths must be at least three, got {widths}; say [n, h, m]")
-    return widths
-
-
 def _split(point, widths):
     """Return the layers of a vector (or of each row of a batch) of all weights."""
-    shapes = list(zip(widths, widths[1:], strict=False))
+    shapes = list(pairwise(widths))
     ends = np.cumsum([rows * columns for rows, columns in shapes])[:-1]
     parts = np.split(point, ends, axis=-1)
     return [p.reshape(*p.shape[:-1], *s) for p, s in zip(parts, shapes, strict=True)]
@@ -202,15 +193,8 @@ def _split(point, widths):
 
 def _velocity(point, G, widths):
     """Return the gradient of <G, W_1...W_L> as a vector, or as rows for a batch of points."""
-    weights = _split(point, widths)
-    heads, tail, gradients = [np.eye(widths[0])], G.T, []
-    for W in weights[:-1]:
-        heads.append(heads[-1] @ W)
-    for W, head in zip(weights[::-1], heads[::-1], strict=True):
-        gradient = np.swapaxes(tail @ head, -1, -2)
-        gradients.append(gradient.reshape(*gradient.shape[:-2], -1))
-        tail = W @ tail
-    return np.concatenate(gradients[::-1], axis=-1)
+    gradients = networks.gradients(_split(point, widths), lambda _: G)
+    return np.concatenate([g.reshape(*point.shape[:-1], -1) for g in gradients], axis=-1)
 
 
 def _carried(point, tangents, G, widths):

@@ -74,18 +74,22 @@ def _three_layer_spectra(D1, D2, n, m, scale=0.0):
     outer1 = -values[::-1], vectors[:, ::-1]
     outer3 = rates.imbalance_spectrum("D2", D2, h1, m, scale)
     lower, upper = np.zeros(max(h1, h2)), np.full(max(h1, h2), np.inf)
-    upper[min(h1, h2) :] = 0.0
     for (spectrum, _), free in ((outer1, n), (outer3, m)):
         # W_2 W_2ᵀ exceeds -D1 by a matrix of rank n, W_2ᵀ W_2 exceeds D2 by one of rank m.
-        size = len(spectrum)
-        lower[:size] = np.maximum(lower[:size], spectrum)
-        upper[free:size] = np.minimum(upper[free:size], spectrum[: max(size - free, 0)])
+        beyond = (0, len(lower) - len(spectrum))
+        lower = np.maximum(lower, np.pad(spectrum, beyond))
+        upper = np.minimum(upper, np.pad(_shifted(spectrum, free), beyond))
     if np.any(lower > upper + 1e-8 * max(scale, *np.abs([*outer1[0], *outer3[0]]))):
         raise ValueError(
             "D1 and D2 cannot come from the same three layers: their eigenvalues do not "
             f"interlace with those of one W_2 (n = {n}, m = {m}, widths {h1} and {h2})"
         )
     return outer1, outer3, np.maximum(np.minimum(lower, upper), 0.0)
+
+
+def _shifted(spectrum, rank):
+    """Return what the eigenvalues can at most become by adding a matrix of this rank."""
+    return np.append(np.full(rank, np.inf), spectrum)[: len(spectrum)]
 
 
 def three_layer_minimizer(D1: ArrayLike, D2: ArrayLike, n: int, m: int) -> networks.Layers:
@@ -126,11 +130,9 @@ def _climb(spectrum, basis, goal, steps):
     M has the eigenpairs `spectrum`, `basis`. After k rows the spectrum is
     min(goal_i, spectrum_{i-k}), the largest that k rows can reach; it interlaces with the last one.
     """
-    size, rows = len(spectrum), []
-    now = np.minimum(spectrum, goal)
+    now, rows = np.minimum(spectrum, goal), []
     for k in range(1, steps + 1):
-        shifted = np.concatenate([np.full(min(k, size), np.inf), spectrum[: max(size - k, 0)]])
-        following = np.minimum(goal, shifted)
+        following = np.minimum(goal, _shifted(spectrum, k))
         z = _rank_one_step(now, following)
         rows.append(basis @ z)
         order = np.linalg.eigh(np.diag(now) + np.outer(z, z))[1][:, ::-1]

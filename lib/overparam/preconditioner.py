@@ -189,7 +189,5 @@ def _modes(W, depth, rank):
     roots[:rank] = sigma[:rank] ** (2 / depth)
     rows, columns = roots[: len(W)], roots[: W.shape[1]]
     # As the sum, not (σ_r² - σ_s²)/(σ_r^{2/L} - σ_s^{2/L}), which cancels for close values.
-    multipliers = sum(
-        np.multiply.outer(rows ** (depth - j), columns ** (j - 1)) for j in range(1, depth + 1)
-    )
+    multipliers = np.vander(rows, depth) @ np.vander(columns, depth, increasing=True).T
     return left, multipliers, right.T

@@ -6,7 +6,7 @@ Letters: Y (m × n) is the target, U (m × k) and V (n × k) the factors, R = [U
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr
+from scipy.linalg import block_diag, qr
 
 from overparam import _check, scalar
 
@@ -55,13 +55,8 @@ def solution(t: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> NDArra
     [[[0.01, 0.0], [0.0, 0.01]], [[1.875, 0.0], [0.0, 0.355]], [[2.0, 0.0], [0.0, 1.0]]]
     """
     t = _check.not_negative("t", t)
-    Y, U0, V0 = _check.matrix("Y", Y), _check.matrix("U0", U0), _check.matrix("V0", V0)
-    m, n = Y.shape
-    if U0.shape != (m, U0.shape[1]) or V0.shape != (n, U0.shape[1]):
-        raise ValueError(
-            f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for Y of shape {Y.shape}, "
-            f"got {U0.shape} and {V0.shape}"
-        )
+    Y = _check.matrix("Y", Y)
+    (m, n), (U0, V0) = Y.shape, _check.factors(U0, V0, *Y.shape)
     eigenvalues, P = _eigenbasis(Y, homogeneous_imbalance(U0, V0))
     R = P.T @ np.vstack([U0, V0])
     # A component at the level of round-off is taken for zero. On the stable manifold of a saddle
@@ -75,11 +70,8 @@ def solution(t: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> NDArra
     R = R @ right.T
     R[grows] = 0.0
     R[grows, : len(sizes)] = left[:, : len(sizes)] * np.where(sizes > noise, sizes, 0.0)
-    result = np.empty((t.size, m, n))
-    for place, time in enumerate(t.ravel()):
-        factors = P @ _evolved(R, eigenvalues, time)
-        result[place] = factors[:m] @ factors[m:].T
-    return result.reshape(*t.shape, m, n)
+    factors = [P @ _evolved(R, eigenvalues, time) for time in t.ravel()]
+    return np.reshape([F[:m] @ F[m:].T for F in factors], (*t.shape, m, n))
 
 
 def _eigenbasis(Y, imbalance):
@@ -90,19 +82,13 @@ def _eigenbasis(Y, imbalance):
     (m, n), half = Y.shape, imbalance / 2
     left, sigma, right = np.linalg.svd(Y)
     r = len(sigma)
-    mu = np.hypot(half, sigma)
-    sure = np.where(mu > 0, mu, 1.0)
-    larger = np.where(mu > 0, np.sqrt((1 + abs(half) / sure) / 2), 1.0)
-    smaller = sigma / (2 * sure * larger)
-    up, down = (larger, smaller) if half >= 0 else (smaller, larger)
+    angle = np.arctan2(sigma, abs(half)) / 2
+    turn = np.cos(angle), np.sin(angle)
+    up, down = turn if half >= 0 else turn[::-1]
     plus = np.vstack([left[:, :r] * up, right[:r].T * down])
     minus = np.vstack([-left[:, :r] * down, right[:r].T * up])
-    alone = np.zeros((m + n, m + n - 2 * r))
-    if m > n:
-        alone[:m] = left[:, r:]
-    else:
-        alone[m:] = right[r:].T
-    single = np.full(m + n - 2 * r, half if m > n else -half)
+    alone = block_diag(left[:, r:], right[r:].T)
+    mu, single = np.hypot(half, sigma), np.repeat([half, -half], [m - r, n - r])
     return np.concatenate([mu, -mu, single]), np.hstack([plus, minus, alone])
 
 

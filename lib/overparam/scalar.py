@@ -149,11 +149,7 @@ def rate_bound(
     10.0
     """
     imbalance = _check.finite_array("imbalance", imbalance)
-    margin = _check.finite_array("margin", margin)
-    if np.any(margin < 0):
-        raise ValueError(
-            f"margin must not be negative, got {margin.min():g}; `scalar.margin` returns it"
-        )
+    margin = _check.not_negative("margin", margin)
     pl_constant = _check.number("pl_constant", pl_constant, 0, strict=True)
     return pl_constant * np.hypot(imbalance, 2 * margin)
 
