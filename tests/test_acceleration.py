@@ -11,6 +11,11 @@ from overparam.preconditioner import end_to_end_descent
 P = st.sampled_from([2.5, 3.0, 4.0, 6.0])
 
 
+def thin(start, depth):
+    """Balanced layers of width 1 with the product (start, 0)."""
+    return networks.balanced([[start], [0.0]], [1] * (depth - 1))
+
+
 def near_zero(d, size=1e-2):
     w = np.random.default_rng(1).standard_normal(d)
     return size * w / np.linalg.norm(w)
@@ -30,7 +35,7 @@ def test_recursion_and_network_part_at_the_second_order_of_the_step():
     loss, steps = acceleration.two_targets(4, 2.0), 0.01 / 2.0 ** np.arange(4)
 
     def gap(step, n_steps):
-        net = networks.layer_descent(loss, acceleration.layers(0.5, 3), step, n_steps).final
+        net = networks.layer_descent(loss, thin(0.5, 3), step, n_steps).final
         rec = end_to_end_descent(loss, [[0.5], [0.0]], 3, step, n_steps).final
         return np.linalg.norm(networks.product(net) - rec)
 
@@ -124,12 +129,12 @@ def test_jump_lands_in_two_steps_as_close_as_the_theorem_says(p, depth, size):
 def test_network_has_its_own_jump_and_diverges_at_that_of_the_recursion(p, R, depth):
     loss = acceleration.two_targets(p, R)
     start, step = acceleration.layer_jump(p, R, depth)
-    own = networks.layer_descent(loss, acceleration.layers(start, depth), step, 2)
+    own = networks.layer_descent(loss, thin(start, depth), step, 2)
     assert abs(networks.product(own[1])[0, 0] / R - 1) < 1e-9
     assert abs(networks.product(own.final)[1, 0] - 1) < 1e-9
     assert loss.value(networks.product(own.final)) < 1e-3
     start, step = acceleration.jump(p, R, depth)
-    path = networks.layer_descent(loss, acceleration.layers(start, depth), step, 200)
+    path = networks.layer_descent(loss, thin(start, depth), step, 200)
     assert path.reason == "diverged"
 
 
@@ -416,7 +421,6 @@ W0 = np.ones(3)
     [
         (lambda: acceleration.two_targets(1.5, 3.0), "p must be at least 2"),
         (lambda: acceleration.two_targets(4, 0.5), "R must be at least 1"),
-        (lambda: acceleration.layers(0.0, 2), "start must be greater than 0"),
         (lambda: acceleration.plain_iterations(4, 5.0, [-1.0]), "steps must be positive"),
         (lambda: acceleration.plain_iterations(1, 5.0, [1.0]), "p must be at least 2"),
         (lambda: acceleration.plain_lower_bound(4, 5.0, start=5.0), "start must lie below"),

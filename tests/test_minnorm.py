@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from overparam import losses, minnorm, networks, rates, riccati
+from overparam import losses, minnorm, networks, riccati
 
 SEEDS = st.integers(0, 10**6)
 TIGHT = {"rtol": 1e-11, "atol": 1e-13}
@@ -351,13 +351,6 @@ def test_the_imbalance_has_r_positive_and_n_negative_eigenvalues(problem):
     assert np.allclose(spectrum, np.append(full[:r], full[-n:]))
     by_hand = 2 * minnorm.decompose(X)[1][-1] * (full[r - 1] - full[-n])
     assert np.isclose(minnorm.rate(X, U, V), by_hand)
-
-
-@given(problems())
-def test_the_rate_is_the_regression_rate_without_a_margin(problem):
-    X, _, U, V = problem
-    nothing = np.zeros((len(X), len(V)))  # a target that leaves no margin
-    assert np.isclose(minnorm.rate(X, U, V), rates.regression_rate(X, nothing, U, V), atol=1e-8)
 
 
 def test_the_rate_is_empty_for_the_smallest_eigenvalue_and_for_small_width():

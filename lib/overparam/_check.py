@@ -47,6 +47,14 @@ def not_negative(name, value, ndim=None):
     return array
 
 
+def positive(name, value, ndim=None):
+    """Return `value` as finite numbers, such as steps, all positive (see `finite_array`)."""
+    array = finite_array(name, value, ndim)
+    if array.min() <= 0:
+        raise ValueError(f"{name} must be positive, got {array.min():g}")
+    return array
+
+
 def matrix(name, value):
     """Return `value` as a finite float64 matrix (see `finite_array`)."""
     return finite_array(name, value, ndim=2)

@@ -31,18 +31,6 @@ def two_targets(p: float, R: float) -> losses.Loss:
     return losses.lp_regression(np.eye(2), [[R], [1.0]], p)
 
 
-def layers(start: float, depth: int) -> list[np.ndarray]:
-    """Return balanced layers of width 1 with the product (`start`, 0): for `layer_descent`.
-
-    Examples
-    --------
-    >>> [layer.round(6).tolist() for layer in layers(0.25, 2)]
-    [[[0.5], [0.0]], [[0.5]]]
-    """
-    start = _check.number("start", start, 0, strict=True)
-    return networks.balanced([[start], [0.0]], [1] * (_check.count("depth", depth) - 1))
-
-
 def plain_iterations(
     p: float, R: float, steps: ArrayLike, target: float = 1e-3, limit: int = 100_000
 ) -> np.ndarray:
@@ -56,7 +44,8 @@ def plain_iterations(
     >>> plain_iterations(4, 10.0, [0.01, 0.03], limit=2000)
     array([739.,  inf])
     """
-    p, R, steps = _check.number("p", p, 2), _check.number("R", R, 1), _steps(steps)
+    p, R = _check.number("p", p, 2), _check.number("R", R, 1)
+    steps = _check.positive("steps", steps, ndim=1)
     r = np.outer([R, 1.0], np.ones(len(steps)))  # what is left of each coordinate
     count = np.full(len(steps), np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -120,24 +109,26 @@ def jump(p: float, R: float, depth: int) -> tuple[float, float]:
 def layer_jump(p: float, R: float, depth: int) -> tuple[float, float]:
     """Return (start, step) with which descent on the `depth` layers lands in two steps.
 
-    As `jump`, for gradient descent on the balanced layers `layers(start, depth)` themselves: its
-    first step hits R, its second brings the second coordinate to 1.
+    As `jump`, for gradient descent on the balanced layers of width 1 with the product (start, 0):
+    its first step hits R, its second brings the second coordinate to 1.
 
     Examples
     --------
     >>> start, step = layer_jump(4, 20.0, 2)
-    >>> path = networks.layer_descent(two_targets(4, 20.0), layers(start, 2), step, 2)
+    >>> layers = networks.balanced([[start], [0.0]], [1])
+    >>> path = networks.layer_descent(two_targets(4, 20.0), layers, step, 2)
     >>> [networks.product(W).round(3).ravel().tolist() for W in path][1:]
     [[20.0, 0.002], [20.0, 1.0]]
     """
     p, R, depth = _jump_arguments(p, R, depth)
-    loss = two_targets(p, R)
+    loss, hidden = two_targets(p, R), [1] * (depth - 1)
 
     def plan(start):
         # One layer is a = start^(1/L), its gradient a^(L-1) (R - start)^(p-1).
         a = start ** (1 / depth)
         step = (R ** (1 / depth) - a) / (a ** (depth - 1) * (R - start) ** (p - 1))
-        path = networks.layer_descent(loss, layers(start, depth), step, 2)
+        layers = networks.balanced([[start], [0.0]], hidden)
+        path = networks.layer_descent(loss, layers, step, 2)
         return step, networks.product(path.final)[1, 0]
 
     return _where_one(plan, R)
@@ -249,7 +240,7 @@ def losses_along(
            [0.031, 0.   ]])
     """
     (X, y), p = _check.data(X, y), _check.number("p", p, 2)
-    steps, n_steps = _steps(steps), _check.count("n_steps", n_steps, 0)
+    steps, n_steps = _check.positive("steps", steps, 1), _check.count("n_steps", n_steps, 0)
     w = _check.finite_array("start", start)
     columns = (X.shape[1], len(steps))
     if w.shape not in (columns[:1], columns) or (method != 1 and not np.any(w, axis=0).all()):
@@ -395,13 +386,6 @@ def _adadelta(w, squares, moves, G, steps, decay=0.95, constant=1e-6):
     squares = squares + (1 - decay) * (G * G - squares)
     move = np.sqrt((moves + constant) / (squares + constant)) * G
     return w - steps * move, squares, moves + (1 - decay) * (move * move - moves)
-
-
-def _steps(steps):
-    steps = _check.finite_array("steps", steps, ndim=1)
-    if np.any(steps <= 0):
-        raise ValueError(f"steps must be positive, got {steps.min():g}")
-    return steps
 
 
 # Data

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
+from scipy.linalg import orth
 
 from overparam import _check, networks
 from overparam.flow import Trajectory
@@ -173,7 +174,7 @@ def deep_count(widths: Sequence[int]) -> int:
     while idle < 5 and len(reached) < point.size:
         fields = np.array([_velocity(point, G, widths) for G in entries])
         fields /= np.linalg.norm(fields, axis=1, keepdims=True)
-        wider = _basis(np.concatenate([reached, fields]))
+        wider = orth(np.concatenate([reached, fields]).T, rcond=1e-6).T  # less is round-off
         idle = idle + 1 if len(wider) == len(reached) else 0
         G = rng.standard_normal(ends)
         # <G, W> > 0 makes the weights grow, < 0 makes them shrink: stay near the first size.
@@ -212,9 +213,3 @@ def _carried(point, tangents, G, widths):
     options = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-14}
     end = solve_ivp(velocity, (0, time), batch.ravel(), **options).y[:, -1].reshape(batch.shape)
     return end[0].real, np.linalg.qr(end[1:].imag.T / tiny)[0].T
-
-
-def _basis(rows, tolerance=1e-6):
-    """Return an orthonormal basis of the span of rows of size one; less is round-off."""
-    _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
-    return basis[sizes > tolerance]

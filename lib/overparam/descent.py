@@ -12,10 +12,7 @@ from overparam import _check, networks
 
 
 def critical_point(
-    target: ArrayLike,
-    kept: list[int],
-    hidden: list[int],
-    rng: np.random.Generator | None = None,
+    target: ArrayLike, kept: list[int], hidden: list[int], rng: np.random.Generator | None = None
 ) -> networks.Layers:
     r"""Return balanced layers with the product :math:`\Phi_S=\sum_{r\in S}\sigma_ru_rv_r^\top`.
 
@@ -338,10 +335,7 @@ def margin_probability(size: ArrayLike, dimension: int) -> np.ndarray:
     """
     from scipy.special import betainc
 
-    size = _check.finite_array("size", size)
-    if np.any(size <= 0):
-        raise ValueError(f"size must be greater than 0, got {size.min():g}")
-    dimension = _check.count("dimension", dimension)
+    size, dimension = _check.positive("size", size), _check.count("dimension", dimension)
     inside = np.clip(1 - (size / 2) ** 2, 0.0, None)
     return betainc((dimension - 1) / 2, 0.5, inside) / 2  # its first argument may be zero
 

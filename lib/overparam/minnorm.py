@@ -158,11 +158,11 @@ def imbalance_eigenvalues(U: ArrayLike, V: ArrayLike) -> np.ndarray:
     return np.linalg.eigvalsh(U.T @ U - V.T @ V)[::-1]
 
 
-def rate(X: ArrayLike, U: ArrayLike, V: ArrayLike) -> float:
+def rate(X: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
     r"""Return :math:`2\lambda_r(\Sigma_x)([\lambda_r(\Lambda)]_++[\lambda_n(-\Lambda)]_+)`.
 
     With :math:`\Lambda=U_1^\top U_1-V^\top V`, which the flow conserves. The loss minus its
-    minimum decays at least at this rate from the start (U, V); it is positive for almost every
+    minimum decays at least at this rate from the start (U0, V0); it is positive for almost every
     start of width :math:`k\ge r+n`. After Mallada 2023, "Implicit Bias to Min-norm Solution", and
     Min et al. 2021.
 
@@ -171,12 +171,8 @@ def rate(X: ArrayLike, U: ArrayLike, V: ArrayLike) -> float:
     >>> round(rate([[1.0]], [[3.0, 0.0]], [[0.0, 2.0]]), 6)  # 2·(9 + 4)
     26.0
     """
-    U1, V = reduce_width(split(X, U)[0], V)
-    seen = U1.T @ U1
-    bound = rates.two_layer_bound(
-        seen - V.T @ V, len(U1), len(V), 0.0, 0.0, scale=np.linalg.norm(seen, 2)
-    )
-    return 2 * float(decompose(X)[1][-1]) * bound
+    nothing = np.zeros((len(X), len(V0)))  # a target that leaves no margin
+    return rates.regression_rate(X, nothing, *reduce_width(U0, V0))
 
 
 def end_to_end(
@@ -209,12 +205,9 @@ def end_to_end(
     """
     p = _Problem(X, Y, U0, V0)
     path = flow.gradient_flow(p.gradient, [p.U1, p.V], t, **options)
-    times = np.atleast_1d(t)
-    if path.t[-1] != times[-1]:
-        raise ValueError(f"t reaches to {times[-1]:g}, but the flow ends before: {path}")
-    if np.ndim(t) == 0:
-        return p.product(*path.final)
-    return np.array([p.product(*weights) for weights in path])
+    if path.reason != flow.END_OF_TIME:
+        raise ValueError(f"t reaches to {np.max(t):g}, but the flow ends before: {path}")
+    return p.product(*(path.states if np.ndim(t) else path.final))
 
 
 def flow_limit(
@@ -273,9 +266,7 @@ def limit_weights(
     return p.Phi1 @ U1 + p.Phi2 @ (p.Phi2.T @ U0), V
 
 
-def wide_distance(
-    X: ArrayLike, Y: ArrayLike, width: int, variance: float | None = None
-) -> float:
+def wide_distance(X: ArrayLike, Y: ArrayLike, width: int, variance: float | None = None) -> float:
     r"""Return the root mean square of :math:`\|\lim UV^\top-\Theta^*\|_F` for wide networks.
 
     :math:`\sqrt{(m-r)\,\frac{s^2}k\sum_{i=1}^n\sqrt{s^4+\sigma_i(\Theta^*)^2}}` for normal entries
@@ -329,7 +320,7 @@ class _Problem:
         return self.eigenvalues[:, None] * (U1 @ V.T - self.target)
 
     def product(self, U1, V):
-        return self.Phi1 @ (U1 @ V.T) + self.Phi2 @ (self.U2 @ V.T)
+        return self.Phi1 @ (U1 @ V.mT) + self.Phi2 @ (self.U2 @ V.mT)
 
 
 def _limit(p, method):

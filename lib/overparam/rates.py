@@ -228,8 +228,7 @@ def margins(target: ArrayLike, start: ArrayLike, condition: float = 1.0) -> np.n
     condition = _check.number("condition", condition, 1)
     singular = np.linalg.svd(target, compute_uv=False)
     reach = np.sqrt(condition) * np.linalg.norm(target - start)
-    beyond = max(target.shape) - len(singular)
-    return np.pad(np.maximum(singular - reach, 0.0), (0, beyond))
+    return np.pad(np.maximum(singular - reach, 0.0), (0, max(target.shape) - len(singular)))
 
 
 # ---- Scalar layers of any depth -------------------------------------------------------------
@@ -396,8 +395,7 @@ def two_layer_minimizer(D: ArrayLike, W: ArrayLike) -> networks.Layers:
     W = _check.matrix("W", W)
     n, m = W.shape
     if n > m:
-        first, second = two_layer_minimizer(-_check.matrix("D", D), W.T)
-        return [second.T, first.T]
+        return [layer.T for layer in two_layer_minimizer(-_check.matrix("D", D), W.T)[::-1]]
     left, sigma, right = np.linalg.svd(W)
     sigma = np.where(sigma > 1e-13 * sigma[0], sigma, 0.0)
     values, vectors = imbalance_spectrum("D", D, n, m, scale=sigma[0])

@@ -223,8 +223,7 @@ def homogeneous_start(
     m, n = (_check.count("shape", size) for size in shape)
     width, imbalance = _check.count("width", width), _check.number("imbalance", imbalance)
     if imbalance < 0:
-        V0, U0 = homogeneous_start((n, m), width, -imbalance, rng)
-        return U0, V0
+        return homogeneous_start((n, m), width, -imbalance, rng)[::-1]
     if imbalance > 0 and width > m:
         raise ValueError(
             f"width must be at most {m} for an imbalance of this sign, got {width}; "
