@@ -84,25 +84,6 @@ def modes(W: ArrayLike, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return _modes(W, depth, np.linalg.matrix_rank(W))
 
 
-def matrix(W: ArrayLike, depth: int) -> np.ndarray:
-    r"""Return :math:`P_W` as a matrix, shape (nm, nm), acting on ``G.ravel()`` (row by row).
-
-    :math:`\sum_l(WW^\top)^{\frac{L-l}L}\otimes(W^\top W)^{\frac{l-1}L}`; for columns stacked
-    (``G.ravel(order="F")``, the talk's vec) the two factors change places.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from overparam import preconditioner
-    >>> preconditioner.matrix(np.array([[2.0], [0.0]]), 2).round(6)
-    array([[4., 0.],
-           [0., 2.]])
-    """
-    left, multipliers, right = modes(W, depth)
-    basis = np.kron(left, right)  # its columns are the u_r v_sᵀ, row by row
-    return basis * multipliers.ravel() @ basis.T
-
-
 def end_to_end_flow(
     loss: Loss, W0: ArrayLike, depth: int, t: ArrayLike, *, rtol: float = 1e-12, **options
 ) -> flow.Trajectory:
