@@ -61,6 +61,10 @@ def test_numbers_counts_times_and_generators():
     assert _check.not_negative("t", 0.0).shape == ()
     U, V = _check.same_columns(np.ones((3, 2)), np.eye(2))
     assert U.shape == (3, 2) and np.array_equal(V, np.eye(2))
+    assert _check.positive("s", [5e-324, 2]).tolist() == [5e-324, 2]
+    assert _check.shaped("G", [[1], [2]], (2, 1), "W").tolist() == [[1], [2]]
+    U, V = _check.factors(np.ones((2, 4)), np.ones((3, 4)), 2, 3)
+    assert (U.shape, V.shape) == ((2, 4), (3, 4))
     rng = np.random.default_rng(0)
     assert _check.generator("rng", rng) is rng
     for call, message in [
@@ -79,6 +83,12 @@ def test_numbers_counts_times_and_generators():
         (lambda: _check.same_columns(np.eye(2), np.ones((2, 3))), "U and V must have as many col"),
         (lambda: _check.same_columns(np.ones((3, 2)), [1.0]), "V must have 2 dimension"),
         (lambda: _check.generator("rng", 0), "rng must be a numpy.random.Generator"),
+        (lambda: _check.positive("s", [1.0, 0.0]), "s must be positive, got 0"),
+        (lambda: _check.positive("s", [[1.0]], ndim=1), "s must have 1 dimension"),
+        (lambda: _check.shaped("G", [1.0, 2.0], (2, 1), "W"), r"G must have the shape \(2, 1\) of W"),
+        (lambda: _check.factors(np.eye(2), np.eye(3), 2, 3), "U0 and V0 must have as many columns"),
+        (lambda: _check.factors(np.eye(2), np.eye(2), 2, 3), r"shapes \(2, k\) and \(3, k\)"),
+        (lambda: _check.factors(np.eye(2), np.eye(2), 3, 2), r"shapes \(3, k\) and \(2, k\)"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
