@@ -85,7 +85,7 @@ def test_numbers_counts_times_and_generators():
         (lambda: _check.generator("rng", 0), "rng must be a numpy.random.Generator"),
         (lambda: _check.positive("s", [1.0, 0.0]), "s must be positive, got 0"),
         (lambda: _check.positive("s", [[1.0]], ndim=1), "s must have 1 dimension"),
-        (lambda: _check.shaped("G", [1.0, 2.0], (2, 1), "W"), r"G must have the shape \(2, 1\) of W"),
+        (lambda: _check.shaped("G", [1.0, 2.0], (2, 1), "W"), r"shape \(2, 1\) of W"),
         (lambda: _check.factors(np.eye(2), np.eye(3), 2, 3), "U0 and V0 must have as many columns"),
         (lambda: _check.factors(np.eye(2), np.eye(2), 2, 3), r"shapes \(2, k\) and \(3, k\)"),
         (lambda: _check.factors(np.eye(2), np.eye(2), 3, 2), r"shapes \(3, k\) and \(2, k\)"),
