@@ -161,10 +161,9 @@ def early_phase(
     >>> print(u.round(4), round(float(v), 4))
     [1.5431 1.    ] 1.1752
     """
-    u, x = _check.finite_array("u", u, ndim=1), _check.finite_array("x", x, ndim=1)
+    u = _check.finite_array("u", u, ndim=1)
+    x = _check.shaped("x", x, u.shape, "u")
     v, t = _check.number("v", v), _check.finite_array("t", t)
-    if u.shape != x.shape:
-        raise ValueError(f"x must have the shape {u.shape} of u, got {x.shape}")
     length = np.linalg.norm(x)
     if length == 0:
         return np.broadcast_to(u, t.shape + u.shape).copy(), np.full(t.shape, v)

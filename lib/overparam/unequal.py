@@ -56,8 +56,9 @@ def limit(Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> NDArray:
     array([[2., 0.],
            [0., 0.]])
     """
-    Y, U0, V0 = _factors(Y, U0, V0)
-    m = len(Y)
+    Y = _check.matrix("Y", Y)
+    m, n = Y.shape
+    U0, V0 = _check.factors(U0, V0, m, n)
     eigenvalues, P = np.linalg.eigh(
         riccati.riccati_matrix(Y, riccati.homogeneous_imbalance(U0, V0))
     )
@@ -214,7 +215,8 @@ def equal_rates(
     >>> float(Y[0, 0]), float(U[0, 0]), float(V[0, 0])
     (1.0, 2.0, 1.0)
     """
-    Y, U0, V0 = _factors(Y, U0, V0)
+    Y = _check.matrix("Y", Y)
+    U0, V0 = _check.factors(U0, V0, *Y.shape)
     rates = _check.finite_array("rates", rates, ndim=1)
     if len(rates) != 2 or rates.min() <= 0:
         raise ValueError(f"rates must be two positive numbers, for U and for V; got {rates}")
@@ -328,15 +330,3 @@ def _final_sign(singular, target, p, v):
             "v = 0; move u0 or v0"
         )
     return np.sign(path.final[-1])
-
-
-def _factors(Y, U0, V0):
-    """Return the three as matrices of sizes (m, n), (m, k), (n, k)."""
-    Y, U0, V0 = _check.matrix("Y", Y), _check.matrix("U0", U0), _check.matrix("V0", V0)
-    (m, n), k = Y.shape, U0.shape[1]
-    if U0.shape != (m, k) or V0.shape != (n, k):
-        raise ValueError(
-            f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for Y of shape {Y.shape}, "
-            f"got {U0.shape} and {V0.shape}"
-        )
-    return Y, U0, V0
