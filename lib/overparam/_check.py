@@ -13,8 +13,8 @@ def finite_array(name, value, ndim=None):
     Raises
     ------
     ValueError
-        If `value` is no array of real, finite numbers (complex, masked and textual input is
-        refused, not converted), is empty, or has not `ndim` dimensions.
+        If `value` is no array of real, finite numbers up to 1.8e308 (complex, masked and textual
+        input is refused, not converted), is empty, or has not `ndim` dimensions.
     """
     try:
         found = np.asarray(value)
@@ -22,20 +22,14 @@ def finite_array(name, value, ndim=None):
         if found.dtype.kind not in "biufO" or any(isinstance(p, _NO_NUMBERS) for p in parts):
             raise TypeError
         array = np.array(found, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be an array of real numbers, got {value!r:.80}") from None
-    except OverflowError:
-        raise ValueError(f"{name} has a number too large for a float (1.8e308)") from None
-    if np.any(np.ma.getmask(value)):
-        raise ValueError(f"{name} has masked entries; fill or remove them first")
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}); give it at least one entry")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} has entries that are NaN or infinite; remove them first")
+    if np.any(np.ma.getmask(value)) or not np.isfinite(array).all():
+        raise ValueError(f"{name} has entries that are masked, NaN or infinite; remove them first")
     if ndim is not None and array.ndim != ndim:
-        raise ValueError(
-            f"{name} must have {ndim} dimension(s), got an array of shape {array.shape}"
-        )
+        raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
     return array
 
 
@@ -62,10 +56,10 @@ def matrix(name, value):
 
 def number(name, value, minimum=None, strict=False):
     """Return `value` as a finite float of at least `minimum` (more than it if `strict`)."""
-    result = finite_array(name, value)
-    if result.ndim != 0:
-        raise ValueError(f"{name} must be one number, got an array of shape {result.shape}")
-    result = float(result)
+    array = finite_array(name, value)
+    if array.ndim:
+        raise ValueError(f"{name} must be one number, got an array of shape {array.shape}")
+    result = float(array)
     if minimum is not None and (result < minimum or (strict and result == minimum)):
         relation = "greater than" if strict else "at least"
         raise ValueError(f"{name} must be {relation} {minimum:g}, got {result:g}")
@@ -84,17 +78,15 @@ def count(name, value, minimum=1):
 def generator(name, value):
     """Return `value` if it is a `numpy.random.Generator`."""
     if not isinstance(value, np.random.Generator):
-        raise ValueError(
-            f"{name} must be a numpy.random.Generator such as numpy.random.default_rng(0), "
-            f"got {value!r:.80}"
-        )
+        raise ValueError(f"{name} must be a numpy.random.Generator (default_rng(0)), got {value!r}")
     return value
 
 
-def data(X, y):
-    """Return a matrix of data and the vector of their labels."""
-    X, y = matrix("X", X), finite_array("y", y, ndim=1)
-    same_rows(X, y)
+def data(X, y, ndim=1):
+    """Return a matrix of data and their labels, a vector y or (`ndim` = 2) a matrix Y."""
+    name = "y" if ndim == 1 else "Y"
+    X, y = matrix("X", X), finite_array(name, y, ndim)
+    same_rows(X, y, second=name)
     return X, y
 
 

@@ -1,14 +1,13 @@
 r"""One table of activations: value, slope, second derivative, homogeneity, smoothness."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import erf, expit
 
 
-@dataclass(frozen=True)
-class Activation:
+class Activation(NamedTuple):
     r"""An activation :math:`\sigma:\mathbb R\to\mathbb R`, applied to each entry of an array.
 
     Attributes
@@ -37,14 +36,6 @@ class Activation:
     smooth: bool
     bend: Callable | None = None
     homogeneity: int | None = None
-
-    def value(self, z: np.ndarray) -> np.ndarray:
-        r"""Return :math:`\sigma(z)`."""
-        return self.evaluate(z)[0]
-
-    def slope(self, z: np.ndarray) -> np.ndarray:
-        r"""Return :math:`\sigma'(z)`."""
-        return self.evaluate(z)[1]
 
 
 def _relu(z):
@@ -102,11 +93,10 @@ def named(activation: str | Activation) -> Activation:
     >>> sorted(name for name, a in activations.ACTIVATIONS.items() if not a.smooth)
     ['relu']
     """
-    if isinstance(activation, Activation):
-        return activation
-    if isinstance(activation, str) and activation in ACTIVATIONS:
-        return ACTIVATIONS[activation]
-    raise ValueError(
-        f"activation must be one of {sorted(ACTIVATIONS)} or an activations.Activation, "
-        f"got {activation!r:.80}"
-    )
+    known = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
+    if not isinstance(known, Activation):
+        raise ValueError(
+            f"activation must be one of {sorted(ACTIVATIONS)} or an activations.Activation, "
+            f"got {activation!r:.80}"
+        )
+    return known

@@ -99,7 +99,7 @@ def two_layer(X: ArrayLike, width: int, activation: str = "tanh", scale: float =
 
     def value(w):
         a, b = split(w)
-        return scale * sigma.value(X @ a.T) @ b
+        return scale * sigma.evaluate(X @ a.T)[0] @ b
 
     def differential(w):
         a, b = split(w)
@@ -119,7 +119,7 @@ def two_layer(X: ArrayLike, width: int, activation: str = "tanh", scale: float =
         z = X @ a.T
         forms = np.zeros((width, len(X), d + 1, d + 1))
         forms[:, :, :d, :d] = np.einsum("ij,ik,il->jikl", sigma.bend(z) * b, X, X, optimize=True)
-        forms[:, :, :d, d] = forms[:, :, d, :d] = np.einsum("ij,ik->jik", sigma.slope(z), X)
+        forms[:, :, :d, d] = forms[:, :, d, :d] = np.einsum("ij,ik->jik", sigma.evaluate(z)[1], X)
         return scale * _largest_norm(forms)
 
     return Model(value, differential, None if sigma.bend is None else curvature)

@@ -74,7 +74,7 @@ def squared_distance(Y: ArrayLike) -> Loss:
     """
     Y = _check.finite_array("Y", Y)
     recipe = (squared_distance, (Y,))
-    return _quadratic(lambda W: _shaped(Y.shape, W) - Y, lambda r: r, 0.5, [1.0], True, 0.0, recipe)
+    return _quadratic(recipe, lambda W: _shaped(Y.shape, W) - Y, lambda r: r, 0.5, [1.0], True)
 
 
 def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
@@ -100,11 +100,8 @@ def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
     >>> print(f"{loss.minimum:.2f} {loss.pl_constant:.2f}")
     1.00 4.00
     """
-    X, Y, residual = _regression(X, Y)
-    singular, full = _singular_values("X", X)
-    least = 0.5 * np.sum(residual(np.linalg.lstsq(X, Y, rcond=None)[0]) ** 2)
-    recipe = (regression, (X, Y))
-    return _quadratic(residual, lambda r: X.T @ r, 0.5, singular, full, least, recipe)
+    X, Y = _check.data(X, Y, ndim=2)
+    return _least_squares((regression, (X, Y)), "X", X, Y, 0.5, (X.shape[1], Y.shape[1]))
 
 
 def lp_regression(X: ArrayLike, Y: ArrayLike, p: float) -> Loss:
@@ -131,10 +128,10 @@ def lp_regression(X: ArrayLike, Y: ArrayLike, p: float) -> Loss:
     >>> print(losses.lp_regression([[2.0]], [[1.0]], 4).value([[1.0]]))
     0.25
     """
-    X, Y, residual = _regression(X, Y)
-    p = _check.number("p", p, 2)
+    (X, Y), p = _check.data(X, Y, ndim=2), _check.number("p", p, 2)
     if p == 2:
         return regression(X, Y)
+    residual = _residual(X, Y, (X.shape[1], Y.shape[1]))
 
     def gradient(W):
         r = residual(W)
@@ -176,17 +173,8 @@ def sensing(A: ArrayLike, y: ArrayLike) -> Loss:
     """
     A, y = _check.finite_array("A", A, ndim=3), _check.finite_array("y", y, ndim=1)
     _check.same_rows(A, y, "A")
-    rows, shape = A.reshape(len(A), -1), A.shape[1:]
-    singular, full = _singular_values("A", rows)
-
-    def residual(W):
-        return rows @ np.ravel(_shaped(shape, W)) - y
-
-    least = np.sum(residual(np.linalg.lstsq(rows, y, rcond=None)[0].reshape(shape)) ** 2)
-    recipe = (sensing, (A, y))
-    return _quadratic(
-        residual, lambda r: (r @ rows).reshape(shape), 1.0, singular, full, least, recipe
-    )
+    rows, column = A.reshape(len(A), -1), y[:, None]
+    return _least_squares((sensing, (A, y)), "A", rows, column, 1.0, A.shape[1:])
 
 
 def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Sequence[int]) -> Loss:
@@ -221,21 +209,20 @@ def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Seque
     """
     values = _check.finite_array("values", values, ndim=1)
     shape = tuple(_check.count("shape", size) for size in shape)
-    place = _places(rows, cols, shape)  # one index is three times faster than two
-    if len(place) != len(values):
-        raise ValueError(f"values has {len(values)} entries for {len(place)} observed positions")
+    place, size = _places(rows, cols, shape), np.prod(shape)
+    if place.shape != values.shape:
+        raise ValueError(
+            f"rows, cols and values must be equally long, got {place.shape} and {values.shape}"
+        )
 
     def residual(W):
-        return np.ravel(_shaped(shape, W))[place] - values
+        return _shaped(shape, W).ravel()[place] - values  # thrice as fast as two indices
 
     def adjoint(r):
-        G = np.zeros(shape)
-        G.flat[place] = r
-        return G
+        return np.bincount(place, r, size).reshape(shape)
 
-    full = len(values) == np.prod(shape)
     recipe = (completion, (*np.unravel_index(place, shape), values, shape))
-    return _quadratic(residual, adjoint, 1 / len(values), [1.0], full, 0.0, recipe)
+    return _quadratic(recipe, residual, adjoint, 1 / place.size, [1.0], place.size == size)
 
 
 def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
@@ -267,10 +254,9 @@ def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
     if not np.all(np.abs(y) == 1):
         raise ValueError("y must hold labels +1 and -1 only")
     signed = X * y[:, None]
-    shape = (X.shape[1], 1)
 
     def weights(W):
-        return np.exp(-signed @ _shaped(shape, W))
+        return np.exp(-signed @ _shaped((X.shape[1], 1), W))
 
     return Loss(
         value=lambda W: np.sum(weights(W)),
@@ -284,22 +270,39 @@ def _separable(signed):
     """Tell whether some w has signed @ w > 0, by a linear program without units."""
     from scipy.optimize import linprog
 
-    sizes = np.abs(signed).max(axis=1, keepdims=True)
-    if not sizes.all():
-        return False
-    n = signed.shape[1]
-    answer = linprog(np.zeros(n), -signed / sizes, -np.ones(len(signed)), bounds=(None, None))
-    return answer.status == 0
+    sizes = np.maximum(np.abs(signed).max(axis=1, keepdims=True), np.finfo(float).tiny)
+    N, n = signed.shape
+    return linprog(np.zeros(n), -signed / sizes, -np.ones(N), bounds=(None, None)).status == 0
 
 
-def _quadratic(residual, adjoint, factor, singular, full, minimum, recipe):
-    """Return the loss factor·‖residual‖² of a linear map with these singular values."""
+def _residual(X, Y, shape):
+    """Return the map from W of this shape, read as a matrix, to XW - Y."""
+    return lambda W: X @ _shaped(shape, W).reshape(X.shape[1], -1) - Y
+
+
+def _least_squares(recipe, name, X, Y, factor, shape):
+    """Return the loss factor·‖XW - Y‖² of a W of this shape; the argument X is called `name`."""
+    best, _, rank, singular = np.linalg.lstsq(X, Y, rcond=None)
+    if not rank:
+        raise ValueError(f"{name} is zero: there is nothing to learn from it")
+    residual, minimum = _residual(X, Y, shape), factor * np.sum((X @ best - Y) ** 2)
+    full, singular = rank == X.shape[1], singular[:rank]
+
+    def adjoint(r):
+        return (X.T @ r).reshape(shape)
+
+    return _quadratic(recipe, residual, adjoint, factor, singular, full, minimum)
+
+
+def _quadratic(recipe, residual, adjoint, factor, singular, full, minimum=0.0):
+    """Return factor·‖residual‖², from the nonzero singular values of the residual's linear part."""
+    curvature = 2 * factor * np.square(singular)
     return Loss(
         value=lambda W: factor * np.sum(residual(W) ** 2),
         gradient=lambda W: adjoint(2 * factor * residual(W)),
-        pl_constant=4 * factor * singular[-1] ** 2,
-        strong_convexity=2 * factor * singular[-1] ** 2 if full else 0.0,
-        smoothness=2 * factor * singular[0] ** 2,
+        pl_constant=2 * curvature[-1],
+        strong_convexity=curvature[-1] if full else 0.0,
+        smoothness=curvature[0],
         minimum=minimum,
         _recipe=recipe,
     )
@@ -313,32 +316,15 @@ def _shaped(shape, W):
     return W
 
 
-def _regression(X, Y):
-    """Return checked data and the residual XW - Y."""
-    X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
-    _check.same_rows(X, Y, second="Y")
-    shape = (X.shape[1], Y.shape[1])
-    return X, Y, lambda W: X @ _shaped(shape, W) - Y
-
-
-def _singular_values(name, M):
-    """Return the singular values that are not zero, and whether there is one for each column."""
-    rank = np.linalg.matrix_rank(M)
-    if not rank:
-        raise ValueError(f"{name} is zero: there is nothing to learn from it")
-    return np.linalg.svd(M, compute_uv=False)[:rank], rank == M.shape[1]
-
-
 def _places(rows, cols, shape):
     """Return the observed positions as indices of the flattened matrix."""
-    rows, cols = np.asarray(rows), np.asarray(cols)
-    whole = rows.dtype.kind in "iu" and cols.dtype.kind in "iu"
-    if rows.ndim != 1 or rows.shape != cols.shape or not whole:
-        raise ValueError("rows and cols must be equally long lists of whole numbers")
     try:
-        place = np.ravel_multi_index((rows.astype(np.intp), cols.astype(np.intp)), shape)
-    except ValueError:
-        raise ValueError(f"rows or cols name a position outside the shape {shape}") from None
-    if len(np.unique(place)) < rows.size:
+        whole = [np.asarray(part).astype(np.intp, casting="same_kind") for part in (rows, cols)]
+        place = np.ravel_multi_index(whole, shape)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"rows and cols must be equally long lists of whole numbers, none outside {shape}"
+        ) from None
+    if np.unique(place).size < place.size:
         raise ValueError("rows and cols name a position twice; keep each observation once")
     return place

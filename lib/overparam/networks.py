@@ -6,7 +6,7 @@ Layer l has shape (h_{l-1}, h_l), with h_0 = n and h_L = m; a factorization
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,16 +63,12 @@ def gradients(weights: Layers, gradient: Callable[[np.ndarray], np.ndarray]) -> 
     >>> [g.item() for g in networks.gradients(layers, losses.squared_distance([[5.0]]).gradient)]
     [3.0, 2.0]
     """
-    prefixes = [weights[0]]
-    for layer in weights[1:]:
-        prefixes.append(prefixes[-1] @ layer)
-    behind = gradient(prefixes[-1])
-    result = [None] * len(weights)
-    for l in range(len(weights) - 1, 0, -1):
-        result[l] = prefixes[l - 1].mT @ behind
-        behind = behind @ weights[l].mT
-    result[0] = behind
-    return result
+    prefixes = list(accumulate(weights, np.matmul))
+    behind, result = gradient(prefixes[-1]), []
+    for before, layer in zip(prefixes[-2::-1], weights[:0:-1], strict=True):
+        result.append(before.mT @ behind)
+        behind = behind @ layer.mT
+    return [behind, *reversed(result)]
 
 
 def imbalance(weights: Sequence[ArrayLike]) -> list[np.ndarray]:
@@ -177,10 +173,7 @@ def chained(weights: Sequence[ArrayLike]) -> Layers:
     layers = [_check.matrix(f"weights[{i}]", layer) for i, layer in enumerate(weights)]
     for i, (A, B) in enumerate(pairwise(layers)):
         if A.shape[1] != B.shape[0]:
-            raise ValueError(
-                f"weights[{i}] of shape {A.shape} and weights[{i + 1}] of shape {B.shape} "
-                "do not chain: the inner sizes must agree"
-            )
+            raise ValueError(f"weights[{i}] and the next do not chain: {A.shape} and {B.shape}")
     return layers
 
 
@@ -311,9 +304,7 @@ def spectral(
     left, sigma, right = np.linalg.svd(Y, full_matrices=False)
     u, v = _check.finite_array("u", u, ndim=1), _check.finite_array("v", v, ndim=1)
     if len(u) != len(sigma) or len(v) != len(sigma):
-        raise ValueError(
-            f"u and v need {len(sigma)} entries, one a mode of Y; got {len(u)} and {len(v)}"
-        )
+        raise ValueError(f"u and v need {len(sigma)} entries, one a mode; got {len(u)}, {len(v)}")
     return _chain([left, _basis(len(sigma), len(sigma), rng), right.T], [u, v])
 
 
