@@ -40,7 +40,7 @@ def test_what_is_returned_is_a_copy():
         ({"a": 1}, "real numbers"),
         (10**400, "real numbers"),
         ([10**400, 1], "real numbers"),
-        (np.ma.masked_array([1.0, 2.0], [True, False]), "masked"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "or masked"),
         ([], "empty"),
         (np.ones((0, 3)), "empty"),
         (np.nan, "NaN or infinite"),

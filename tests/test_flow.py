@@ -419,7 +419,7 @@ def test_every_keeps_first_and_last():
         ({"start": [1.0 + 0j, 1.0]}, "start must be an array of real"),
         ({"start": ["1", "2"]}, "start must be an array of real"),
         ({"start": [10**400, 1]}, "start must be an array of real"),
-        ({"start": np.ma.masked_array([1.0, 2.0], [True, False])}, "are masked"),
+        ({"start": np.ma.masked_array([1.0, 2.0], [True, False])}, "or masked"),
         ({"gradient": lambda w: w[:1]}, "gradient"),
         ({"gradient": lambda w: w * np.nan}, "gradient is not finite"),
     ],

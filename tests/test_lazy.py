@@ -9,9 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from overparam import lazy, losses
+from overparam.activations import Activation
 
 SEEDS = st.integers(0, 10**6)
 SCALES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of the stored table of students
+SQUARE = Activation(lambda z: (z * z, 2 * z), True, lambda z: np.full_like(z, 2.0), 2)
+LINEAR = Activation(lambda z: (z, np.ones_like(z)), True, np.zeros_like, 1)
 
 
 def network(seed, n=4, d=3, width=6, activation="tanh", scale=0.5):
@@ -93,13 +96,13 @@ figure_eight = lazy.Model(
 # Derivatives and their norms
 
 
-@pytest.mark.parametrize("activation", ["tanh", "softplus", "square", "linear", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "softplus", SQUARE, LINEAR, "relu"])
 def test_differential_of_the_network(activation):
     model, w, _ = network(1, activation=activation)
     assert np.allclose(model.differential(w), derivative(model, w), rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "softplus", "square", "linear"])
+@pytest.mark.parametrize("activation", ["tanh", "softplus", SQUARE, LINEAR])
 def test_curvature_of_the_network_is_that_of_its_worst_neuron(activation):
     """The block formula against the norm of the whole second derivative, by differences."""
     model, w, _ = network(2, n=3, d=2, width=3, activation=activation)
@@ -223,7 +226,7 @@ def test_relative_scale_of_the_scaled_start(depth):
         )
 
 
-@pytest.mark.parametrize("activation, degree", [("linear", 2), ("square", 3)])
+@pytest.mark.parametrize("activation, degree", [(LINEAR, 2), (SQUARE, 3)])
 def test_networks_without_bias_are_homogeneous(activation, degree):
     model, w0, y = network(5, activation=activation)
     assert lazy.relative_scale(model, 3 * w0, y) == pytest.approx(

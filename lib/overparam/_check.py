@@ -27,7 +27,7 @@ def finite_array(name, value, ndim=None):
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}); give it at least one entry")
     if np.any(np.ma.getmask(value)) or not np.isfinite(array).all():
-        raise ValueError(f"{name} has entries that are masked, NaN or infinite; remove them first")
+        raise ValueError(f"{name} has entries that are NaN or infinite, or masked; remove them first")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
     return array

@@ -65,10 +65,6 @@ ACTIVATIONS = {
     "softplus": Activation(
         lambda z: (np.logaddexp(0, z), expit(z)), True, lambda z: expit(z) * expit(-z)
     ),
-    "square": Activation(lambda z: (z * z, 2 * z), True, lambda z: np.full_like(z, 2.0, float), 2),
-    "linear": Activation(
-        lambda z: (z, np.ones_like(z, float)), True, lambda z: np.zeros_like(z, float), 1
-    ),
 }
 
 

@@ -42,11 +42,9 @@ def style() -> None:
     mpl.rcParams["figure.figsize"] = (WIDTH, 3.6)
     # Matplotlib parses each formula anew for every picture; one parser for all remembers them.
     mpl.textpath.MathTextParser = _math_parser
-    try:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-    except ImportError:
-        return
     if mpl.get_backend().lower().endswith("inline"):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
         set_matplotlib_formats("svg", metadata={"Date": None})
 
 
@@ -71,9 +69,7 @@ def panels(n_panels: int, height: float = 3.0, **options) -> tuple:
     return plt.subplots(n_panels, 1, figsize=(WIDTH, height * n_panels), **options)
 
 
-def phase_portrait(
-    ax: mpl.axes.Axes, gradient: Callable, limit: float, n_points: int = 25, **options
-) -> None:
+def phase_portrait(ax: mpl.axes.Axes, gradient: Callable, limit: float) -> None:
     """Draw the streamlines of the flow of two weights on the square [-limit, limit]².
 
     Parameters
@@ -81,11 +77,8 @@ def phase_portrait(
     ax : Axes
     gradient : callable
         Maps the state (u, v) to the gradient there; it is called once, with all points as an
-        array of shape (2, n_points, n_points).
+        array of shape (2, 25, 25).
     limit : float
-    n_points : int
-    **options
-        As for `Axes.streamplot`.
 
     Examples
     --------
@@ -96,20 +89,15 @@ def phase_portrait(
     >>> [float(end) for end in ax.get_xlim()]
     [-2.0, 2.0]
     """
-    axis = np.linspace(-limit, limit, n_points)
-    u, v = np.meshgrid(axis, axis)
-    du, dv = gradient(np.array([u, v]))
-    look = {"color": "#b0b0b0", "density": 0.9, "linewidth": 0.6, "arrowsize": 0.7} | options
-    ax.streamplot(u, v, -du, -dv, **look)
+    axis = np.linspace(-limit, limit, 25)
+    du, dv = gradient(np.array(np.meshgrid(axis, axis)))
+    look = {"color": "#b0b0b0", "density": 0.9, "linewidth": 0.6, "arrowsize": 0.7}
+    ax.streamplot(axis, axis, -du, -dv, **look)
     ax.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit), xlabel="$u$", ylabel="$v$")
 
 
 def reference_slope(
-    ax: mpl.axes.Axes,
-    x: ArrayLike,
-    slope: float,
-    anchor: tuple[float, float],
-    label: str | None = None,
+    ax: mpl.axes.Axes, x: ArrayLike, slope: float, anchor: tuple, label: str | None = None
 ) -> None:
     """Draw a dashed line of the given slope on log–log axes.
 
@@ -141,30 +129,26 @@ class Table:
 
     def __init__(self, caption, columns):
         self.caption = caption
-        self.columns = columns
+        self.lines = list(zip(*([head, *cells] for head, cells in columns.items()), strict=True))
         numeric = re.compile(r"[-+−±≤≥<>≈ ]*\d[-+−±\d.,:/ ×·^e%⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[–—-]?")
-        self._right = [all(map(numeric.fullmatch, cells)) for cells in columns.values()]
+        self.right = [all(map(numeric.fullmatch, cells)) for cells in columns.values()]
 
     def __repr__(self):
-        lines = [[head, *cells] for head, cells in self.columns.items()]
-        padded = [
-            [cell.rjust(width) if right else cell.ljust(width) for cell in line]
-            for line, right in zip(lines, self._right, strict=True)
-            for width in [max(map(len, line))]
-        ]
-        rows = ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
-        return "\n".join([self.caption, *rows])
+        widths = [max(map(len, column)) for column in zip(*self.lines, strict=True)]
+        sides = [">" if right else "<" for right in self.right]
+        form = "  ".join(f"{{:{s}{width}}}" for s, width in zip(sides, widths, strict=True))
+        return "\n".join([self.caption, *(form.format(*line).rstrip() for line in self.lines)])
 
     def _repr_html_(self):
-        marks = [' class="number"' if right else "" for right in self._right]
+        marks = [' class="number"' if right else "" for right in self.right]
 
-        def row(cells, tag, scope=""):
-            pairs = zip(cells, marks, strict=True)
-            parts = (f"<{tag}{scope}{mark}>{html.escape(cell)}</{tag}>" for cell, mark in pairs)
-            return f"<tr>{''.join(parts)}</tr>"
+        def row(line, tag, scope=""):
+            pairs = zip(map(html.escape, line), marks, strict=True)
+            cells = (f"<{tag}{scope}{mark}>{cell}</{tag}>" for cell, mark in pairs)
+            return f"<tr>{''.join(cells)}</tr>"
 
-        head = row(self.columns, "th", ' scope="col"')
-        body = "\n".join(row(cells, "td") for cells in zip(*self.columns.values(), strict=True))
+        head = row(self.lines[0], "th", ' scope="col"')
+        body = "\n".join(row(line, "td") for line in self.lines[1:])
         return (
             f'<table class="house"><caption>{html.escape(self.caption)}</caption>\n'
             f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
@@ -205,15 +189,14 @@ def table(caption: str, columns: dict[str, list[str]]) -> Table:
     """
     if not isinstance(columns, dict) or not columns:
         raise ValueError(f"columns must be a dict of lists of texts, got {columns!r:.80}")
-    cells = {str(head): list(column) for head, column in columns.items()}
-    for head, column in cells.items():
-        for cell in column:
+    for head, cells in columns.items():
+        for cell in cells:
             if isinstance(cell, bool) or not isinstance(cell, (str, int, np.integer)):
                 raise ValueError(
                     f"columns[{head!r}] must hold texts, got {cell!r:.40}; format it first, "
                     'for instance f"{value:.3f}"'
                 )
-    lengths = {len(column) for column in cells.values()}
+    lengths = {len(cells) for cells in columns.values()}
     if len(lengths) > 1 or 0 in lengths:
         raise ValueError(f"columns must be equally long and not empty, got lengths {lengths}")
-    return Table(str(caption), {head: [str(cell) for cell in c] for head, c in cells.items()})
+    return Table(caption, {str(head): [*map(str, cells)] for head, cells in columns.items()})

@@ -211,9 +211,7 @@ def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Seque
     shape = tuple(_check.count("shape", size) for size in shape)
     place, size = _places(rows, cols, shape), np.prod(shape)
     if place.shape != values.shape:
-        raise ValueError(
-            f"rows, cols and values must be equally long, got {place.shape} and {values.shape}"
-        )
+        raise ValueError(f"values has {values.size} entries for {place.size} observed positions")
 
     def residual(W):
         return _shaped(shape, W).ravel()[place] - values  # thrice as fast as two indices
@@ -300,11 +298,8 @@ def _quadratic(recipe, residual, adjoint, factor, singular, full, minimum=0.0):
     return Loss(
         value=lambda W: factor * np.sum(residual(W) ** 2),
         gradient=lambda W: adjoint(2 * factor * residual(W)),
-        pl_constant=2 * curvature[-1],
-        strong_convexity=curvature[-1] if full else 0.0,
-        smoothness=curvature[0],
-        minimum=minimum,
-        _recipe=recipe,
+        pl_constant=2 * curvature[-1], strong_convexity=curvature[-1] if full else 0.0,
+        smoothness=curvature[0], minimum=minimum, _recipe=recipe,
     )
 
 
@@ -320,7 +315,7 @@ def _places(rows, cols, shape):
     """Return the observed positions as indices of the flattened matrix."""
     try:
         whole = [np.asarray(part).astype(np.intp, casting="same_kind") for part in (rows, cols)]
-        place = np.ravel_multi_index(whole, shape)
+        place = np.ravel_multi_index(np.stack(whole), shape)
     except (TypeError, ValueError):
         raise ValueError(
             f"rows and cols must be equally long lists of whole numbers, none outside {shape}"

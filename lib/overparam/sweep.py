@@ -17,20 +17,11 @@ import numpy as np
 
 from overparam import _check
 
-_FIELDS = ("parameters", "seed", "result", "seconds", "error")
-
 
 def sweep(
-    function: Callable,
-    grid: dict[str, Sequence],
-    seeds: Sequence[int],
-    *,
-    store: str | Path | None = None,
-    version: str | None = None,
-    retry: bool = False,
-    limit: float | None = None,
-    n_jobs: int | None = None,
-    progress: bool = True,
+    function: Callable, grid: dict[str, Sequence], seeds: Sequence[int], *,
+    store: str | Path | None = None, version: str | None = None, retry: bool = False,
+    limit: float | None = None, n_jobs: int | None = None, progress: bool = True,
 ):
     """Call `function` for every combination of parameters and every seed.
 
@@ -97,16 +88,15 @@ def sweep(
     cells = _cells(grid, seeds)
     limit = None if limit is None else _check.number("limit", limit, 0, strict=True)
     header = {"function": _name(function), "version": version or _version(function)}
-    done = _read(store, header) if store is not None else {}
-    missing = [cell for cell in cells if _key(cell) not in done]
+    done = {} if store is None else _stored(Path(store), header)
     if retry:
-        missing += [cell for cell in cells if done.get(_key(cell), {}).get("error")]
+        done = {key: record for key, record in done.items() if not record["error"]}
+    missing = [cell for cell in cells if _key(cell) not in done]
     if missing:  # a store that is whole is only read
-        nothing = nullcontext(lambda record: None)
-        with nothing if store is None else _writer(store, header) as write:
-            for record in _results(function, missing, limit, n_jobs, progress, len(cells)):
-                done[_key(record)] = record
-                write(record)
+        for record in _results(function, missing, limit, n_jobs, progress, len(cells)):
+            done[_key(record)] = record
+            if store is not None:
+                _append(store, record)
     return _table([done[_key(cell)] for cell in cells])
 
 
@@ -120,6 +110,7 @@ def _name(function):
 def _version(function):
     """Return a hash of what a function does, as far as its own module says."""
     from joblib import hash as digest
+    from joblib.func_inspect import get_func_code
 
     seen, texts, home = set(), [], _name(function).rpartition(".")[0]
 
@@ -136,11 +127,8 @@ def _version(function):
         elif inspect.isfunction(value):
             if value not in seen and home.startswith(value.__module__):
                 seen.add(value)
-                names, code = inspect.getclosurevars(value), value.__code__
-                try:
-                    texts.append(inspect.getsource(value))
-                except OSError:  # typed at a prompt
-                    texts.append(repr([code.co_code, code.co_consts]))
+                names = inspect.getclosurevars(value)
+                texts.append(get_func_code(value)[0])
                 add([value.__defaults__, value.__kwdefaults__, names.nonlocals, names.globals])
         elif not inspect.isroutine(value) and not isinstance(value, (type, types.ModuleType)):
             add(value.__call__) if callable(value) else texts.append(digest(value))
@@ -173,15 +161,12 @@ def _key(cell):
         raise ValueError(f"grid may hold numbers, strings and None only: {error}") from None
 
 
-def _json(value, **options):
-    """Return the JSON text; numpy's numbers are written as Python's."""
+def _plain(part):
+    """Return a number of numpy's as Python's; json says what it thinks of anything else."""
+    return part.item() if isinstance(part, np.generic) else json.JSONEncoder().default(part)
 
-    def plain(part):
-        if isinstance(part, np.generic):
-            return part.item()
-        raise TypeError(f"{type(part).__name__} is neither number nor text")
 
-    return json.dumps(value, default=plain, ensure_ascii=False, **options)
+_json = functools.partial(json.dumps, default=_plain, ensure_ascii=False)
 
 
 def _results(function, cells, limit, n_jobs, progress, total):
@@ -241,56 +226,47 @@ def _time_limit(seconds):
         timer.join()  # a strike that was on its way lands here
 
 
-def _read(store, header):
-    """Return the finished cells of a store by their key; a torn last line is left out."""
-    path, done = Path(store), {}
+def _stored(path, header):
+    """Return the finished cells of a store by their key, without a torn last line."""
     *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    fields, records = ("parameters", "seed", "result", "seconds", "error"), []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            if number == 1:
-                found = {name: record[name] for name in header}
-            else:
-                done[_key(record)] = {name: record[name] for name in _FIELDS}
+            records.append({name: record[name] for name in (fields if number > 1 else header)})
         except (ValueError, LookupError, TypeError):
             raise ValueError(
                 f"store {path}, line {number} is damaged: {line[:60]!r}. Remove that line, or "
                 "the file if it is the first"
             ) from None
-        if number == 1 and found != header:
-            raise ValueError(
-                f"store {path} holds results of {found['function']}, version {found['version']}, "
-                f"not of {header['function']}, version {header['version']}; name another file, or "
-                "give version if the results are the same"
-            )
+    found, *records = records or [header]
+    if found != header:
+        raise ValueError(
+            f"store {path} holds results of {found['function']}, version {found['version']}, "
+            f"not of {header['function']}, version {header['version']}; name another file, or "
+            "give version if the results are the same"
+        )
     if torn:  # the run was killed in the middle of a line
         path.write_bytes(b"".join(line + b"\n" for line in lines))
-    return done
+    if not lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, header)
+    return {_key(record): record for record in records}
 
 
-@contextmanager
-def _writer(store, header):
-    """Give a function that appends a record to the store, on the disk when it returns."""
-    path = Path(store)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-
-        def write(record):
-            file.write(_json(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-        if not path.stat().st_size:
-            write(header)
-        yield write
+def _append(store, record):
+    """Write a record to the end of a store; it is on the disk when this returns."""
+    with open(store, "a", encoding="utf-8") as file:
+        file.write(_json(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _table(records):
     import pandas as pd
 
-    cells = pd.DataFrame([record["parameters"] | {"seed": record["seed"]} for record in records])
-    ends = pd.DataFrame(records)[["seconds", "error"]]
-    results = pd.DataFrame([record["result"] for record in records])
-    taken = {*cells, *ends}
-    results = results.rename(columns=lambda name: f"result_{name}" if name in taken else name)
-    return pd.concat([cells, results, ends], axis=1)
+    frame = pd.DataFrame(records)
+    cells = pd.DataFrame([*frame["parameters"]]).assign(seed=frame["seed"])
+    results, ends = pd.DataFrame([*frame["result"]]), frame[["seconds", "error"]]
+    taken = {name: f"result_{name}" for name in [*cells, *ends]}
+    return pd.concat([cells, results.rename(columns=taken), ends], axis=1)
