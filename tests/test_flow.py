@@ -142,7 +142,7 @@ def test_stored_states_are_read_as_they_are():
 def test_of_asked_times_only_these_can_be_read():
     path = gradient_flow(pull, [0.1, 0.2], [1.0, 5.0])
     assert np.array_equal(path(5.0), path.final)
-    with pytest.raises(ValueError, match="t = 2 is none of the times .* asked to keep"):
+    with pytest.raises(ValueError, match="t = 2 is no time asked for; give the end alone"):
         path(2.0)
 
 
@@ -420,8 +420,8 @@ def test_every_keeps_first_and_last():
         ({"start": ["1", "2"]}, "start must be an array of real"),
         ({"start": [10**400, 1]}, "start must be an array of real"),
         ({"start": np.ma.masked_array([1.0, 2.0], [True, False])}, "or masked"),
-        ({"gradient": lambda w: w[:1]}, "gradient"),
-        ({"gradient": lambda w: w * np.nan}, "gradient is not finite"),
+        ({"gradient": lambda w: w[:1]}, "gradient must"),
+        ({"gradient": lambda w: w * np.nan}, "gradient at the start has"),
     ],
 )
 def test_bad_input_to_a_flow_is_named(change, message):

@@ -162,12 +162,12 @@ def test_a_worker_that_dies_is_reported_and_what_is_finished_is_kept(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"grid": {}}, "grid must"),
-        ({"grid": {"a": []}}, "grid must"),
+        ({"grid": {}}, "grid and seeds must"),
+        ({"grid": {"a": []}}, "grid and seeds must"),
         ({"grid": {"a": [1, 1]}}, "twice"),
         ({"grid": {"seed": [1]}}, "must not name"),
         ({"grid": {"a": [object()]}}, "numbers, strings"),
-        ({"seeds": []}, "seeds is empty"),
+        ({"seeds": []}, "grid and seeds must"),
         ({"seeds": [0.5]}, "seeds must"),
         ({"seeds": [-1]}, "seeds must"),
     ],

@@ -27,7 +27,7 @@ def finite_array(name, value, ndim=None):
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}); give it at least one entry")
     if np.any(np.ma.getmask(value)) or not np.isfinite(array).all():
-        raise ValueError(f"{name} has entries that are NaN or infinite, or masked; remove them first")
+        raise ValueError(f"{name} has entries that are NaN or infinite, or masked; remove them")
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
     return array
@@ -82,9 +82,8 @@ def generator(name, value):
     return value
 
 
-def data(X, y, ndim=1):
-    """Return a matrix of data and their labels, a vector y or (`ndim` = 2) a matrix Y."""
-    name = "y" if ndim == 1 else "Y"
+def data(X, y, name="y", ndim=1):
+    """Return a matrix of data and their labels, a vector or, with `ndim` = 2, a matrix."""
     X, y = matrix("X", X), finite_array(name, y, ndim)
     same_rows(X, y, second=name)
     return X, y

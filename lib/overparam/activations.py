@@ -91,8 +91,6 @@ def named(activation: str | Activation) -> Activation:
     """
     known = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
     if not isinstance(known, Activation):
-        raise ValueError(
-            f"activation must be one of {sorted(ACTIVATIONS)} or an activations.Activation, "
-            f"got {activation!r:.80}"
-        )
+        names = sorted(ACTIVATIONS)
+        raise ValueError(f"activation must be one of {names} or an Activation, got {activation!r}")
     return known

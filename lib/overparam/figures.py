@@ -4,13 +4,14 @@ import functools
 import html
 import re
 from collections.abc import Callable
+from itertools import chain
 
 import matplotlib as mpl
-import matplotlib.axes
 import matplotlib.mathtext
 import matplotlib.pyplot as plt
 import matplotlib.textpath
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from overparam import _check
@@ -69,7 +70,7 @@ def panels(n_panels: int, height: float = 3.0, **options) -> tuple:
     return plt.subplots(n_panels, 1, figsize=(WIDTH, height * n_panels), **options)
 
 
-def phase_portrait(ax: mpl.axes.Axes, gradient: Callable, limit: float) -> None:
+def phase_portrait(ax: Axes, gradient: Callable, limit: float) -> None:
     """Draw the streamlines of the flow of two weights on the square [-limit, limit]².
 
     Parameters
@@ -96,9 +97,7 @@ def phase_portrait(ax: mpl.axes.Axes, gradient: Callable, limit: float) -> None:
     ax.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit), xlabel="$u$", ylabel="$v$")
 
 
-def reference_slope(
-    ax: mpl.axes.Axes, x: ArrayLike, slope: float, anchor: tuple, label: str | None = None
-) -> None:
+def reference_slope(ax: Axes, x: ArrayLike, slope: float, anchor: tuple, label: str = "") -> None:
     """Draw a dashed line of the given slope on log–log axes.
 
     Parameters
@@ -189,13 +188,9 @@ def table(caption: str, columns: dict[str, list[str]]) -> Table:
     """
     if not isinstance(columns, dict) or not columns:
         raise ValueError(f"columns must be a dict of lists of texts, got {columns!r:.80}")
-    for head, cells in columns.items():
-        for cell in cells:
-            if isinstance(cell, bool) or not isinstance(cell, (str, int, np.integer)):
-                raise ValueError(
-                    f"columns[{head!r}] must hold texts, got {cell!r:.40}; format it first, "
-                    'for instance f"{value:.3f}"'
-                )
+    for cell in chain(*columns.values()):
+        if isinstance(cell, bool) or not isinstance(cell, (str, int, np.integer)):
+            raise ValueError(f"columns must hold texts, got {cell!r:.40}; format it first (.3f)")
     lengths = {len(cells) for cells in columns.values()}
     if len(lengths) > 1 or 0 in lengths:
         raise ValueError(f"columns must be equally long and not empty, got lengths {lengths}")

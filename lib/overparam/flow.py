@@ -67,7 +67,7 @@ class Trajectory:
     method: str
     _layout: "_Layout"
     _path: np.ndarray  # a flat state in each row
-    _slopes: np.ndarray | None  # the velocities there, for reading in between
+    _slopes: np.ndarray | None = None  # the velocities there, for reading in between
 
     @property
     def states(self) -> State:
@@ -86,12 +86,9 @@ class Trajectory:
         return self._layout.unpack(self._path[index])
 
     def __eq__(self, other):
-        if not isinstance(other, Trajectory):
-            return NotImplemented
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return all(np.array_equal(mine, others) for mine, others in pairs)
-
-    __hash__ = None
+        return isinstance(other, Trajectory) and all(
+            map(np.array_equal, vars(self).values(), vars(other).values())
+        )
 
     def __call__(self, t: float | np.ndarray) -> State:
         """Return the state at time `t`; for an array of times, the states (time first).
@@ -108,10 +105,7 @@ class Trajectory:
         """
         times = _check.not_negative("t", t)
         if times.max() > self.t[-1]:
-            raise ValueError(
-                f"t must lie between 0 and {self.t[-1]:g}, where this trajectory ends "
-                f"({self.reason}); got values from {times.min():g} to {times.max():g}"
-            )
+            raise ValueError(f"t must be ≤ {self.t[-1]:g} ({self.reason}), got {times.max():g}")
         found = np.array([self._read(time) for time in times.ravel()])
         return self._layout.unpack(found.reshape(*times.shape, -1))
 
@@ -119,18 +113,14 @@ class Trajectory:
         after = np.searchsorted(self.t, time)
         if self.t[after] == time:
             return self._path[after]
-        polygon = self.method == "descent"
-        if self._slopes is None and not polygon:
-            raise ValueError(
-                f"t = {time:g} is none of the times that this flow was asked to keep; give "
-                "gradient_flow the end of time alone to read anywhere"
-            )
-        reach = 1 if polygon else 3
-        near = slice(max(0, min(after - reach, len(self) - 2 * reach)), max(after, reach) + reach)
-        times, values = self.t[near], self._path[near]
-        if not polygon:
-            times, values = np.repeat(times, 2), np.hstack([values, self._slopes[near]])
-        return KroghInterpolator(times, values.reshape(len(times), -1))(time)
+        if self.method == "descent":
+            ends = slice(after - 1, after + 1)
+            return KroghInterpolator(self.t[ends], self._path[ends])(time)
+        if self._slopes is None:
+            raise ValueError(f"t = {time:g} is no time asked for; give the end alone to read any")
+        near = slice(max(0, min(after - 3, len(self) - 6)), max(after, 3) + 3)
+        values = np.hstack([self._path[near], self._slopes[near]]).reshape(-1, len(self._path[0]))
+        return KroghInterpolator(np.repeat(self.t[near], 2), values)(time)
 
     def __repr__(self):
         text = f"Trajectory: {len(self)} states from t = {self.t[0]:g} to t = {self.t[-1]:g}"
@@ -138,15 +128,9 @@ class Trajectory:
 
 
 def gradient_flow(
-    gradient: Callable[[State], State],
-    start: State,
-    t: float | np.ndarray,
-    *,
-    rtol: float = 1e-8,
-    atol: float | None = None,
-    stop: Callable[[State], float] | None = None,
-    method: str | type = "DOP853",
-    max_evaluations: int = 500_000,
+    gradient: Callable[[State], State], start: State, t: float | np.ndarray, *,
+    rtol: float = 1e-8, atol: float | None = None, stop: Callable[[State], float] | None = None,
+    method: str | type = "DOP853", max_evaluations: int = 500_000,
 ) -> Trajectory:
     r"""Integrate :math:`\dot w = -\nabla L(w)`, :math:`w(0)` = `start`.
 
@@ -199,55 +183,49 @@ def gradient_flow(
     """
     times = _check.not_negative("t", t)
     if times.ndim > 1 or not times.max() or np.any(np.diff(times.ravel()) <= 0):
-        raise ValueError(
-            "t must be a positive end of time or an increasing array of times from 0 on, "
-            f"got {t!r:.80}"
-        )
+        raise ValueError(f"t must be an end of time or increasing times from 0 on, got {t!r:.60}")
     rtol = _check.number("rtol", rtol, 100 * _EPS)
     if rtol > 0.1:
         raise ValueError(f"rtol must be at most 0.1, where methods still work, got {rtol:g}")
     atol = atol if atol is None else _check.number("atol", atol, 0, strict=True)
-    limit = _check.count("max_evaluations", max_evaluations)
-    auto = isinstance(method, str) and method == "auto"
-    kind = _method("DOP853" if auto else method)
-    velocity = _Velocity(gradient, start, limit, stop, kind.__name__)
-    every, rows, reason = not times.ndim, [], END_OF_TIME
-    last = 0.0, velocity.y, velocity.f
+    kind = _method("DOP853" if method == "auto" else method)
+    velocity = _Velocity(gradient, start, max_evaluations, stop, kind.__name__)
+    rows, reason, every = [], END_OF_TIME, not times.ndim
+
+    def row(t, y):
+        return (t, y, velocity.at(y)) if every else (t, y)
+
+    last = row(0.0, velocity.y)
     with velocity.watched():
         try:
             if velocity.excess(velocity.y) <= 0:
                 raise _Ended(LOSS_REACHED)
-            for solver in _steps(velocity, kind, auto, times.max(), rtol, atol):
-                if every:
-                    rows.append(last)
-                last = solver.t, solver.y, every and velocity.at(solver.y)
-                ends = velocity.excess(solver.y) <= 0
-                asked = times[(solver.t_old <= times) & (times < solver.t)]
+            for solver in _steps(velocity, kind, method == "auto", times.max(), rtol, atol):
+                begin, t, y = solver.t_old, solver.t, solver.y
+                ends = velocity.excess(y) <= 0
+                asked = times[(begin <= times) & (times < t)]
                 if ends or asked.size:
                     between = solver.dense_output()
                 if ends:
-                    end = _crossing(velocity.excess, between, solver.t_old, solver.t)
-                    last = end, between(end), every and velocity(end, between(end))
-                    if len(rows) > 1 and end - solver.t_old < 0.05 * (solver.t - solver.t_old):
-                        rows.pop()  # two states too close spoil the polynomial between them
-                rows += [(t, between(t), None) for t in asked[asked < last[0]]]
+                    t = _crossing(velocity.excess, between, begin, t)
+                    y = between(t)
+                # Two states too close spoil the polynomial between them.
+                if every and not (rows and t - begin < 0.05 * (solver.t - begin)):
+                    rows.append(last)
+                rows += [(time, between(time)) for time in asked[asked < t]]
+                last = row(t, y)
                 if ends:
                     raise _Ended(LOSS_REACHED)
         except _Ended as ended:
             reason = str(ended)
     if not rows or rows[-1][0] < last[0]:
         rows.append(last)
-    return velocity.trajectory(rows, reason, slopes=every)
+    return velocity.trajectory(rows, reason)
 
 
 def gradient_descent(
-    gradient: Callable[[State], State],
-    start: State,
-    step: float,
-    n_steps: int,
-    *,
-    stop: Callable[[State], float] | None = None,
-    every: int = 1,
+    gradient: Callable[[State], State], start: State, step: float, n_steps: int, *,
+    stop: Callable[[State], float] | None = None, every: int = 1,
 ) -> Trajectory:
     r"""Iterate :math:`w_{j+1} = w_j - \eta\,\nabla L(w_j)`, the explicit Euler steps of the flow.
 
@@ -280,24 +258,23 @@ def gradient_descent(
     n_steps = _check.count("n_steps", n_steps, 0)
     every = _check.count("every", every)
     velocity = _Velocity(gradient, start, n_steps + 1, stop, "descent")
-    y, rows, reason = velocity.y, [], END_OF_TIME
+    rows, reason, following = [], None, velocity.y
     with velocity.watched():
         for j in range(n_steps + 1):
-            if j % every == 0:
-                rows.append((j * step, y))
+            y = following
             if velocity.excess(y) <= 0:
                 reason = LOSS_REACHED
+            elif j == n_steps:
+                reason = END_OF_TIME
+            else:
+                velocity.overflow = False
+                following = y + step * velocity.at(y)
+                if not np.isfinite(following).all():
+                    reason = NOT_A_NUMBER if velocity.is_nan() else DIVERGED
+            if j % every == 0 or reason:
+                rows.append((j * step, y))
+            if reason:
                 break
-            if j == n_steps:
-                break
-            velocity.overflow = False
-            following = y + step * velocity.at(y)
-            if not np.isfinite(following).all():
-                reason = NOT_A_NUMBER if velocity.is_nan() else DIVERGED
-                break
-            y = following
-    if rows[-1][0] < j * step:
-        rows.append((j * step, y))
     return velocity.trajectory(rows, reason)
 
 
@@ -324,16 +301,14 @@ class _Velocity:
     """Minus the gradient on flat states: counts its calls, remembers the last one."""
 
     def __init__(self, gradient, start, limit, stop, method):
-        self.gradient, self.limit, self.stop, self.method = gradient, limit, stop, method
-        self.layout, self.y = _layout(start)
+        self.gradient, self.stop, self.method = gradient, stop, method
+        self.limit = _check.count("max_evaluations", limit)
+        self.layout, self.y = _layout("start", start)
         self.calls, self.overflow = 1, False
-        got = gradient(self.layout.unpack(self.y))
-        shapes = [np.shape(part) for part in (got if self.layout.is_list else [got])]
-        if shapes != [shape for *_, shape in self.layout.parts]:
+        like, slope = _layout("gradient at the start", gradient(self.layout.unpack(self.y)))
+        if like != self.layout:
             raise ValueError("gradient must return what it is given: an array (or list) like it")
-        self.f = -self.layout.pack(got)
-        if self.f.dtype.kind not in "fiu" or not np.isfinite(self.f).all():
-            raise ValueError("gradient is not finite at the start; check the loss and the data")
+        self.f = -slope
 
     def __call__(self, _, y):
         if self.calls >= self.limit:
@@ -359,19 +334,16 @@ class _Velocity:
     def is_nan(self):
         return bool(np.isnan(self.f).any()) and not self.overflow
 
-    def trajectory(self, rows, reason, slopes=False):
-        t, path = (np.array([row[i] for row in rows]) for i in (0, 1))
-        slopes = np.array([row[2] for row in rows]) if slopes else None
-        return Trajectory(t, reason, self.calls, self.method, self.layout, path, slopes)
+    def trajectory(self, rows, reason):
+        t, *parts = map(np.array, zip(*rows, strict=True))
+        return Trajectory(t, reason, self.calls, self.method, self.layout, *parts)
 
 
-def _layout(start):
-    """Return the layout of a start and its flat copy."""
-    is_list = isinstance(start, (list, tuple)) and any(
-        isinstance(part, np.ndarray) and part.ndim for part in start
-    )
-    name, state = ("start[{}]", start) if is_list else ("start", [start])
-    arrays = [_check.finite_array(name.format(i), part) for i, part in enumerate(state)]
+def _layout(name, state):
+    """Return the layout of a state, called `name`, and its flat copy."""
+    is_list = isinstance(state, (list, tuple)) and any(getattr(part, "ndim", 0) for part in state)
+    names, parts = (name + "[{}]", state) if is_list else (name, [state])
+    arrays = [_check.finite_array(names.format(i), part) for i, part in enumerate(parts)]
     ends = [0, *accumulate(array.size for array in arrays)]
     parts = [(*ends[i : i + 2], array.shape) for i, array in enumerate(arrays)]
     return _Layout(parts, is_list), np.concatenate([array.ravel() for array in arrays])
@@ -442,8 +414,7 @@ def _failure(velocity, solver):
 def _crossing(excess, between, begin, end):
     """Return where the excess comes down to zero within a step."""
     signs = {begin: 1.0, end: -1.0}  # between() may miss the ends by a rounding
-    tolerances = {"xtol": 4 * _EPS * end, "rtol": 4 * _EPS}
-    return brentq(lambda t: signs.get(t) or excess(between(t)), begin, end, **tolerances)
+    return brentq(lambda t: signs.get(t) or excess(between(t)), begin, end, xtol=4 * _EPS * end)
 
 
 def _method(method):
@@ -453,8 +424,5 @@ def _method(method):
 
         method = getattr(integrate, method, getattr(extensisq, method, method))
     if not hasattr(method, "_step_impl") or method is integrate.OdeSolver:
-        raise ValueError(
-            "method must be 'auto' or the name or class of a method of scipy.integrate.solve_ivp "
-            f"('DOP853', 'Radau', ...) or of extensisq ('SSV2stab', ...), got {method!r:.60}"
-        )
+        raise ValueError(f"method must be 'auto', or one of solve_ivp or extensisq; got {method!r}")
     return method

@@ -9,16 +9,19 @@ from functools import reduce
 from itertools import accumulate, pairwise
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from overparam import _check, flow
+from overparam import _check
+from overparam.flow import Trajectory, gradient_descent, gradient_flow
 from overparam.losses import Loss
 
+Weights = Sequence[ArrayLike]
 Layers = list[np.ndarray]
 
 
-def product(weights: Sequence[ArrayLike]) -> np.ndarray:
+def product(weights: Weights) -> np.ndarray:
     """Return W_1 W_2 ⋯ W_L.
 
     Parameters
@@ -71,7 +74,7 @@ def gradients(weights: Layers, gradient: Callable[[np.ndarray], np.ndarray]) -> 
     return [behind, *reversed(result)]
 
 
-def imbalance(weights: Sequence[ArrayLike]) -> list[np.ndarray]:
+def imbalance(weights: Weights) -> list[np.ndarray]:
     r"""Return the L - 1 matrices :math:`D_l=W_l^\top W_l-W_{l+1}W_{l+1}^\top`.
 
     Parameters
@@ -92,9 +95,7 @@ def imbalance(weights: Sequence[ArrayLike]) -> list[np.ndarray]:
     return [A.T @ A - B @ B.T for A, B in pairwise(weights)]
 
 
-def layer_flow(
-    loss: Loss, weights: Sequence[ArrayLike], t: float | np.ndarray, **options
-) -> flow.Trajectory:
+def layer_flow(loss: Loss, weights: Weights, t: float | np.ndarray, **options) -> Trajectory:
     """Gradient flow of loss(W_1 ⋯ W_L) on the layers.
 
     Parameters
@@ -119,12 +120,10 @@ def layer_flow(
     [[1.773 0.   ]
      [0.    0.711]]
     """
-    return flow.gradient_flow(_by_layers(loss), chained(weights), t, **options)
+    return gradient_flow(_by_layers(loss), chained(weights), t, **options)
 
 
-def layer_descent(
-    loss: Loss, weights: Sequence[ArrayLike], step: float, n_steps: int, **options
-) -> flow.Trajectory:
+def layer_descent(loss: Loss, weights: Weights, step: float, n_steps: int, **options) -> Trajectory:
     """Gradient descent of loss(W_1 ⋯ W_L) on the layers.
 
     Parameters
@@ -147,10 +146,10 @@ def layer_descent(
     >>> print(networks.product(networks.layer_descent(loss, start, 0.5, 1).final).round(4))
     [[0.4727]]
     """
-    return flow.gradient_descent(_by_layers(loss), chained(weights), step, n_steps, **options)
+    return gradient_descent(_by_layers(loss), chained(weights), step, n_steps, **options)
 
 
-def chained(weights: Sequence[ArrayLike]) -> Layers:
+def chained(weights: Weights) -> Layers:
     """Return copies of the layers as float64 matrices.
 
     Parameters
@@ -177,7 +176,7 @@ def chained(weights: Sequence[ArrayLike]) -> Layers:
     return layers
 
 
-def gaussian(sizes: Sequence[int], scale: float, rng: np.random.Generator) -> Layers:
+def gaussian(sizes: Sequence[int], scale: float, rng: Generator) -> Layers:
     """Return layers with independent normal entries of standard deviation `scale`.
 
     Parameters
@@ -221,7 +220,7 @@ def identity(size: int, depth: int, scale: float = 1.0) -> Layers:
     return [_check.number("scale", scale) * np.eye(size) for _ in range(depth)]
 
 
-def orthogonal(size: int, depth: int, scale: float, rng: np.random.Generator) -> Layers:
+def orthogonal(size: int, depth: int, scale: float, rng: Generator) -> Layers:
     """Return `depth` square layers, each `scale` times a random orthogonal matrix: balanced.
 
     Each is a rotation or a reflection with equal probability, so that half of the products have a
@@ -248,7 +247,7 @@ def orthogonal(size: int, depth: int, scale: float, rng: np.random.Generator) ->
     return [scale * _basis(size, size, rng) for _ in range(depth)]
 
 
-def balanced(W: ArrayLike, hidden: Sequence[int], rng: np.random.Generator | None = None) -> Layers:
+def balanced(W: ArrayLike, hidden: Sequence[int], rng: Generator | None = None) -> Layers:
     r"""Return balanced layers with product `W`: singular values :math:`\sigma^{1/L}` in each.
 
     Parameters
@@ -276,9 +275,7 @@ def balanced(W: ArrayLike, hidden: Sequence[int], rng: np.random.Generator | Non
     return _chain(bases, [root] * (len(hidden) + 1))
 
 
-def spectral(
-    Y: ArrayLike, u: ArrayLike, v: ArrayLike, rng: np.random.Generator | None = None
-) -> Layers:
+def spectral(Y: ArrayLike, u: ArrayLike, v: ArrayLike, rng: Generator | None = None) -> Layers:
     r"""Return a spectral initialization ``[U, V.T]`` for the target `Y`.
 
     :math:`U=\Phi\,\mathrm{diag}(u)\,G^\top`, :math:`V=\Psi\,\mathrm{diag}(v)\,G^\top` with the
@@ -308,9 +305,7 @@ def spectral(
     return _chain([left, _basis(len(sigma), len(sigma), rng), right.T], [u, v])
 
 
-def homogeneous(
-    W: ArrayLike, imbalances: ArrayLike, rng: np.random.Generator | None = None
-) -> Layers:
+def homogeneous(W: ArrayLike, imbalances: ArrayLike, rng: Generator | None = None) -> Layers:
     r"""Return layers with product `W` and :math:`D_l=d_lI` for the numbers d_l in `imbalances`.
 
     The hidden widths are all min(n, m). For two layers of other widths take any V and

@@ -8,7 +8,6 @@ import json
 import os
 import threading
 import time
-import types
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -89,9 +88,7 @@ def sweep(
     limit = None if limit is None else _check.number("limit", limit, 0, strict=True)
     header = {"function": _name(function), "version": version or _version(function)}
     done = {} if store is None else _stored(Path(store), header)
-    if retry:
-        done = {key: record for key, record in done.items() if not record["error"]}
-    missing = [cell for cell in cells if _key(cell) not in done]
+    missing = [c for c in cells if _key(c) not in done or (retry and done[_key(c)]["error"])]
     if missing:  # a store that is whole is only read
         for record in _results(function, missing, limit, n_jobs, progress, len(cells)):
             done[_key(record)] = record
@@ -130,7 +127,7 @@ def _version(function):
                 names = inspect.getclosurevars(value)
                 texts.append(get_func_code(value)[0])
                 add([value.__defaults__, value.__kwdefaults__, names.nonlocals, names.globals])
-        elif not inspect.isroutine(value) and not isinstance(value, (type, types.ModuleType)):
+        elif not (inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value)):
             add(value.__call__) if callable(value) else texts.append(digest(value))
 
     add(function)
@@ -138,12 +135,10 @@ def _version(function):
 
 
 def _cells(grid, seeds):
-    if not isinstance(grid, dict) or not grid or any(len(values) == 0 for values in grid.values()):
-        raise ValueError(f"grid must name at least one value of each parameter, got {grid!r:.80}")
+    if not isinstance(grid, dict) or not grid or not all(map(len, [seeds, *grid.values()])):
+        raise ValueError(f"grid and seeds must name at least one value each, got {grid!r:.80}")
     if {"rng", "seed", "seconds", "error"} & set(grid):
         raise ValueError("grid must not name a parameter rng, seed, seconds or error")
-    if not len(seeds):
-        raise ValueError("seeds is empty; give at least one")
     *axes, seeds = *grid.values(), [_check.count("seeds", seed, 0) for seed in seeds]
     cells = [
         {"parameters": dict(zip(grid, values, strict=True)), "seed": seed}
@@ -182,10 +177,8 @@ def _results(function, cells, limit, n_jobs, progress, total):
     try:
         yield from bar
     except TerminatedWorkerError as error:
-        raise RuntimeError(
-            "a worker process died, perhaps for want of memory. Finished cells are kept if there "
-            "is a store: make the same call again, with fewer jobs if need be"
-        ) from error
+        advice = "what was finished is stored: call again, with fewer jobs if memory was short"
+        raise RuntimeError(f"a worker process died; {advice}") from error
 
 
 def _run_cell(function, cell, limit=None):
@@ -235,16 +228,14 @@ def _stored(path, header):
             record = json.loads(line)
             records.append({name: record[name] for name in (fields if number > 1 else header)})
         except (ValueError, LookupError, TypeError):
-            raise ValueError(
-                f"store {path}, line {number} is damaged: {line[:60]!r}. Remove that line, or "
-                "the file if it is the first"
-            ) from None
+            damaged = f"store {path}, line {number} is damaged: {line[:60]!r}"
+            raise ValueError(f"{damaged}. Remove it, or the file if it is the first") from None
     found, *records = records or [header]
     if found != header:
+        held, own = (f"{h['function']}, version {h['version']}" for h in (found, header))
         raise ValueError(
-            f"store {path} holds results of {found['function']}, version {found['version']}, "
-            f"not of {header['function']}, version {header['version']}; name another file, or "
-            "give version if the results are the same"
+            f"store {path} holds results of {held}, not of {own}; name another file, or give "
+            "version if the results are the same"
         )
     if torn:  # the run was killed in the middle of a line
         path.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -256,9 +247,8 @@ def _stored(path, header):
 
 def _append(store, record):
     """Write a record to the end of a store; it is on the disk when this returns."""
-    with open(store, "a", encoding="utf-8") as file:
-        file.write(_json(record) + "\n")
-        file.flush()
+    with open(store, "ab", buffering=0) as file:
+        file.write(_json(record).encode() + b"\n")
         os.fsync(file.fileno())
 
 
