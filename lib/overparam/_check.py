@@ -99,9 +99,7 @@ def same_columns(U, V, first="U", second="V"):
     """Return two matrices with as many columns each, such as the factors of a product U Vᵀ."""
     U, V = matrix(first, U), matrix(second, V)
     if U.shape[1] != V.shape[1]:
-        raise ValueError(
-            f"{first} and {second} must have as many columns, got shapes {U.shape} and {V.shape}"
-        )
+        raise ValueError(f"{first} and {second} must have as many columns: {U.shape}, {V.shape}")
     return U, V
 
 

@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from overparam import _check
-from overparam.explorers import explorer as explorer
-from overparam.explorers import live as live
+from overparam.explorers import explorer, live  # noqa: F401 chapters call them from here
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; black comes last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222"]

@@ -73,8 +73,7 @@ def squared_distance(Y: ArrayLike) -> Loss:
     2.0 2.0
     """
     Y = _check.finite_array("Y", Y)
-    recipe = (squared_distance, (Y,))
-    return _quadratic(recipe, lambda W: _shaped(Y.shape, W) - Y, lambda r: r, 0.5, [1.0], True)
+    return _quadratic((squared_distance, (Y,)), lambda W: _shaped(Y.shape, W) - Y, lambda r: r, 0.5)
 
 
 def regression(X: ArrayLike, Y: ArrayLike) -> Loss:
@@ -215,7 +214,7 @@ def completion(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: Seque
         return np.bincount(place, r, size).reshape(shape)
 
     recipe = (completion, (*np.unravel_index(place, shape), values, shape))
-    return _quadratic(recipe, residual, adjoint, 1 / place.size, [1.0], place.size == size)
+    return _quadratic(recipe, residual, adjoint, 1 / place.size, full=place.size == size)
 
 
 def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
@@ -249,10 +248,8 @@ def exponential(X: ArrayLike, y: ArrayLike) -> Loss:
     def weights(W):
         return np.exp(-signed @ _shaped((X.shape[1], 1), W))
 
-    return Loss(
-        value=lambda W: np.sum(weights(W)), gradient=lambda W: -signed.T @ weights(W),
-        _recipe=(exponential, (X, y)),
-    )
+    recipe = (exponential, (X, y))
+    return Loss(lambda W: np.sum(weights(W)), lambda W: -signed.T @ weights(W), _recipe=recipe)
 
 
 def _residual(X, Y, shape):
@@ -266,15 +263,15 @@ def _least_squares(recipe, name, X, Y, factor, shape):
     if not rank:
         raise ValueError(f"{name} is zero: there is nothing to learn from it")
     residual, minimum = _residual(X, Y, shape), factor * np.sum((X @ best - Y) ** 2)
-    full, singular = rank == X.shape[1], singular[:rank]
 
     def adjoint(r):
         return (X.T @ r).reshape(shape)
 
+    singular, full = singular[:rank], rank == X.shape[1]
     return _quadratic(recipe, residual, adjoint, factor, singular, full, minimum)
 
 
-def _quadratic(recipe, residual, adjoint, factor, singular, full, minimum=0.0):
+def _quadratic(recipe, residual, adjoint, factor, singular=(1.0,), full=True, minimum=0.0):
     """Return factor·‖residual‖², from the nonzero singular values of the residual's linear part."""
     curvature = 2 * factor * np.square(singular)
     return Loss(

@@ -173,9 +173,8 @@ def _results(function, cells, limit, n_jobs, progress, total):
     # One cell a batch: a batch is reported, and so stored, only when all of it is finished.
     pool = Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered")
     records = pool(delayed(_run_cell)(function, cell, limit) for cell in cells)
-    bar = tqdm(records, total=total, initial=total - len(cells), disable=not progress, unit="cell")
     try:
-        yield from bar
+        yield from tqdm(records, total=total, initial=total - len(cells), disable=not progress)
     except TerminatedWorkerError as error:
         advice = "what was finished is stored: call again, with fewer jobs if memory was short"
         raise RuntimeError(f"a worker process died; {advice}") from error
