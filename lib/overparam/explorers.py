@@ -5,11 +5,11 @@ Chapters call them by `figures.explorer`; what moves them on a page is book/_sta
 
 import html
 import io
-import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import matplotlib.pyplot as plt
@@ -19,84 +19,81 @@ LIVE = ("scalar", "riccati", "edge")  # those of book/_static/live.js
 LIMIT = 500_000  # characters that one explorer may add to a page
 
 
-class Explorer:
+class Shown(NamedTuple):
+    """What a cell shows: HTML on a page and in JupyterLab, a text elsewhere."""
+
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+class Explorer(NamedTuple):
     """Frames drawn beforehand, one for each position of one or two sliders.
 
     A page shows `text/html`: the first picture, native sliders, and the other frames as data.
     A live notebook prefers the widget, which shows the same.
     """
 
-    def __init__(self, frames, descriptions, sliders):
-        self.frames = frames  # SVG texts; the last slider runs fastest
-        self.descriptions = descriptions
-        self.sliders = sliders
-        self.first = 0
-        for slider in sliders:
-            self.first = self.first * len(slider.values) + slider.start
+    frames: list  # SVG texts; the last slider runs fastest
+    descriptions: list
+    sliders: list
+    first: int  # the number of the frame to begin with
 
     def __repr__(self) -> str:
         ranges = ", ".join(f"{s.name} {s.values[0]} to {s.values[-1]}" for s in self.sliders)
         return f"Explorer of {len(self.frames)} frames: {ranges}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        try:
-            view = self.widget()._repr_mimebundle_()
-        except ImportError:  # a page does not need the widgets
-            view = {}
-        return {**view, "text/plain": repr(self), "text/html": self.html()}
+        view = self.widget()._repr_mimebundle_()
+        return view | {"text/plain": repr(self), "text/html": self.html()}
 
     def html(self) -> str:
         """Return the explorer as HTML; without the script it is its first picture."""
         parts: dict[str, int] = {}  # what frames have in common is kept once
-        rows = [
-            [parts.setdefault(part, len(parts)) for part in frame.split("><")]
-            for frame in self.frames
-        ]
-        data = {"first": self.first, "alt": self.descriptions, "parts": list(parts), "frames": rows}
+        rows = [[parts.setdefault(p, len(parts)) for p in svg.split("><")] for svg in self.frames]
+        data = {"first": self.first, "alt": self.descriptions, "parts": [*parts], "frames": rows}
         packed = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", r"<\/")
         text = (
             '<div class="explorer">'
             f'<div class="explorer-sliders">{"".join(s.html() for s in self.sliders)}</div>'
-            f"{self._image(self.first)}"
+            f"{_image(self.frames[self.first], self.descriptions[self.first])}"
             f'<script type="application/json">{packed}</script></div>'
         )
         if len(text) > LIMIT:
-            raise ValueError(
-                f"the explorer weighs {len(text) // 1000} kB, more than {LIMIT // 1000}: draw "
-                "fewer points a curve or fewer frames, or rasterize filled plots"
-            )
+            advice = "draw fewer points a curve or fewer frames, or rasterize filled plots"
+            raise ValueError(f"the explorer weighs {len(text)} characters of {LIMIT}: {advice}")
         return text
 
     def widget(self):
-        """Return the explorer as a widget for a live kernel."""
+        """Return the explorer as a widget for a live kernel: stacks of pictures, or of stacks."""
         import ipywidgets
 
-        frames = [ipywidgets.HTML(self._image(i)) for i in range(len(self.frames))]
-        sliders = [slider.widget() for slider in self.sliders]
-        for slider, row in zip(reversed(self.sliders), reversed(sliders), strict=True):
-            inner = len(slider.values)
-            frames = [
-                _stack(frames[i : i + inner], row, slider.start)
-                for i in range(0, len(frames), inner)
-            ]
-        return ipywidgets.VBox([*sliders, *frames])
+        look = {"style": {"description_width": "initial"}, "layout": {"width": "min(100%, 32rem)"}}
+        sliders = [
+            ipywidgets.SelectionSlider(options=s.values, index=s.start, description=s.name, **look)
+            for s in self.sliders
+        ]
+        shown = [*map(ipywidgets.HTML, map(_image, self.frames, self.descriptions))]
+        for slider in reversed(sliders):
+            size = len(slider.options)
+            rows = [shown[i : i + size] for i in range(0, len(shown), size)]
+            shown = [ipywidgets.Stack(row, selected_index=slider.index) for row in rows]
+            for stack in shown:
+                ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
+        return ipywidgets.VBox([*sliders, *shown])
 
-    def _image(self, index: int) -> str:
-        return _image(self.frames[index], self.descriptions[index])
 
+class Slider(NamedTuple):
+    """One slider: its name in words, the texts of its positions, the number of its start."""
 
-class Slider:
-    """One slider: its name in words, the texts of its positions with their unit, its start."""
-
-    def __init__(self, name: str, label: str, values: Sequence[Any], start: Any):
-        words, unit = re.fullmatch(r"(.*?)(?: \(([^()]*)\))?", label).groups()
-        unit = f" {unit}" if unit else ""
-        self.name = words
-        texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
-        self.values = [text.replace("-", "−") + unit for text in texts]
-        if start is not None and start not in values:
-            raise ValueError(f"start of {name} must be one of its positions {values!r:.80}")
-        self.start = 0 if start is None else list(values).index(start)
+    name: str
+    values: list
+    start: int
 
     def html(self) -> str:
         """Return a native range input, asleep until the script of the page wakes it."""
@@ -109,25 +106,10 @@ class Slider:
             f'<span class="explorer-value" aria-hidden="true">{value}</span></label>'
         )
 
-    def widget(self):
-        """Return the slider as a widget."""
-        import ipywidgets
-
-        return ipywidgets.SelectionSlider(
-            options=[(text, index) for index, text in enumerate(self.values)],
-            value=self.start,
-            description=self.name,
-            style={"description_width": "initial"},
-            layout={"width": "100%", "max_width": "32rem"},
-        )
-
 
 def explorer(
-    draw: Callable[..., Any],
-    alt: str | Callable[..., str],
-    start: Mapping[str, Any] | None = None,
-    labels: Mapping[str, str] | None = None,
-    **positions: Sequence[Any],
+    draw: Callable[..., Any], alt: str | Callable[..., str], start: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None, **positions: Sequence[Any],
 ) -> Explorer:
     """Return pictures that follow one or two sliders, drawn beforehand for every position.
 
@@ -140,8 +122,7 @@ def explorer(
     start : dict, optional
         The position shown first, by slider; the first of its list by default.
     labels : dict, optional
-        The words before each slider, as `"step size"` or, with a unit, `"time (s)"`; by default
-        the keyword with spaces for underscores.
+        The words before each slider; by default the keyword with spaces for underscores.
     **positions : sequence
         The slider's positions, by the name of the keyword: numbers or words.
 
@@ -165,45 +146,25 @@ def explorer(
     >>> explorer(draw, "A curve of power {power}", start={"power": 2}, power=[1, 2, 3])
     Explorer of 3 frames: power 1 to 3
     """
-    if not positions or len(positions) > 2 or any(len(p) == 0 for p in positions.values()):
-        raise ValueError(
-            f"explorer takes one or two lists of slider positions, got {positions!r:.80}"
-        )
-    start, labels = start or {}, labels or {}
-    for argument, given in (("start", start), ("labels", labels)):
-        if unknown := sorted(set(given) - set(positions)):
-            raise ValueError(f"{argument} names {unknown[0]!r}, which is no slider: {[*positions]}")
-    sliders = [
-        Slider(name, labels.get(name, name.replace("_", " ")), values, start.get(name))
-        for name, values in positions.items()
-    ]
-    settings = [
-        dict(zip(positions, setting, strict=True))
-        for setting in itertools.product(*positions.values())
-    ]
+    if len(positions) not in (1, 2) or not all(map(len, positions.values())):
+        raise ValueError(f"explorer takes one or two lists of positions, got {positions!r:.80}")
+    start = {name: values[0] for name, values in positions.items()} | dict(start or {})
+    labels = {name: name.replace("_", " ") for name in positions} | dict(labels or {})
+    if unknown := {*start, *labels} - {*positions}:
+        raise ValueError(f"start or labels name {unknown}, and the sliders are {[*positions]}")
+    settings = [dict(zip(positions, s, strict=True)) for s in product(*positions.values())]
+    if start not in settings:
+        raise ValueError(f"start must be one of the positions, got {start}")
+    sliders = []
+    for name, values in positions.items():
+        texts = [(v if isinstance(v, str) else f"{v:g}").replace("-", "−") for v in values]
+        sliders.append(Slider(labels[name], texts, list(values).index(start[name])))
     describe, layouts = alt if callable(alt) else alt.format, {}
-    return Explorer(
-        [_frame(draw, setting, layouts) for setting in settings],
-        [describe(**setting) for setting in settings],
-        sliders,
-    )
+    frames = [_frame(draw, setting, layouts) for setting in settings]
+    return Explorer(frames, [describe(**s) for s in settings], sliders, settings.index(start))
 
 
-class Live:
-    """A picture that the page's script draws and the reader drags; a still one elsewhere."""
-
-    def __init__(self, name, still, alt):
-        self.name, self.still, self.alt = name, still, alt
-
-    def __repr__(self) -> str:
-        return f"Live explorer: {self.name}"
-
-    def _repr_html_(self) -> str:
-        image = _image(self.still, self.alt)
-        return f'<div class="explorer live" data-live="{self.name}">{image}</div>'
-
-
-def live(name: str, draw: Callable[[], Any], alt: str) -> Live:
+def live(name: str, draw: Callable[[], Any], alt: str) -> Shown:
     """Return an explorer that a page computes itself, in book/_static/live.js.
 
     Parameters
@@ -228,7 +189,9 @@ def live(name: str, draw: Callable[[], Any], alt: str) -> Live:
     """
     if name not in LIVE:
         raise ValueError(f"name must be one of {LIVE}, got {name!r}")
-    return Live(name, _frame(draw, {}, {}), alt)
+    image = _image(_frame(draw, {}, {}), alt)
+    text = f"Live explorer: {name}"
+    return Shown(text, f'<div class="explorer live" data-live="{name}">{image}</div>')
 
 
 def _image(svg, alt):
@@ -237,21 +200,12 @@ def _image(svg, alt):
     return f'<img class="explorer-frame" alt="{alt}" src="data:image/svg+xml,{address}">'
 
 
-def _stack(children, slider, start):
-    import ipywidgets
-
-    stack = ipywidgets.Stack(children=children, selected_index=start)
-    ipywidgets.jslink((slider, "index"), (stack, "selected_index"))
-    return stack
-
-
 def _frame(draw, setting, layouts):
     """Draw one frame and return it as the text of an SVG image.
 
     To find the places of the axes takes as long as to draw them: frames whose labels and limits
     are the same share them, in `layouts`.
     """
-    before = set(plt.get_fignums())
     draw(**setting)
     fig = plt.gcf()
     look = _look(fig)
@@ -262,8 +216,7 @@ def _frame(draw, setting, layouts):
     buffer = io.StringIO()
     FigureCanvasSVG(fig).print_svg(buffer, metadata={"Date": None})  # savefig draws twice
     layouts[look] = [ax.get_position(original=True) for ax in fig.axes]
-    for number in set(plt.get_fignums()) - before:
-        plt.close(number)
+    plt.close(fig)
     return _shortened(buffer.getvalue())
 
 
@@ -282,9 +235,7 @@ def _look(fig):
 
 def _shortened(svg):
     """Leave out of an SVG what does not show: a page holds some thirty of them."""
-    svg = re.sub(
-        r"<metadata>.*?</metadata>|<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S
-    )
+    svg = re.sub(r"<(metadata>.*?</metadata|!--.*?--|\?xml.*?\?|!DOCTYPE.*?)>", "", svg, flags=re.S)
     # Positions to hundredths of a point; the scale of the letters must stay as it is.
     svg = re.sub(r"(?<!scale\(0)(\.\d\d)\d+", r"\1", svg)
     return re.sub(r"\s+", " ", svg).replace("> <", "><").replace('"', "'").strip()

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from overparam import _check
-from overparam.explorers import explorer, live  # noqa: F401 chapters call them from here
+from overparam.explorers import Shown, explorer, live  # noqa: F401 the last two for chapters
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; black comes last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222"]
@@ -122,38 +122,7 @@ def reference_slope(ax: Axes, x: ArrayLike, slope: float, anchor: tuple, label: 
     ax.plot(x, anchor[1] * (x / anchor[0]) ** slope, "--", color=BLACK, linewidth=1, label=label)
 
 
-class Table:
-    """A small table of results, from `table`: HTML on a page, aligned text elsewhere."""
-
-    def __init__(self, caption, columns):
-        self.caption = caption
-        self.lines = list(zip(*([head, *cells] for head, cells in columns.items()), strict=True))
-        numeric = re.compile(r"[-+−±≤≥<>≈ ]*\d[-+−±\d.,:/ ×·^e%⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[–—-]?")
-        self.right = [all(map(numeric.fullmatch, cells)) for cells in columns.values()]
-
-    def __repr__(self):
-        widths = [max(map(len, column)) for column in zip(*self.lines, strict=True)]
-        sides = [">" if right else "<" for right in self.right]
-        form = "  ".join(f"{{:{s}{width}}}" for s, width in zip(sides, widths, strict=True))
-        return "\n".join([self.caption, *(form.format(*line).rstrip() for line in self.lines)])
-
-    def _repr_html_(self):
-        marks = [' class="number"' if right else "" for right in self.right]
-
-        def row(line, tag, scope=""):
-            pairs = zip(map(html.escape, line), marks, strict=True)
-            cells = (f"<{tag}{scope}{mark}>{cell}</{tag}>" for cell, mark in pairs)
-            return f"<tr>{''.join(cells)}</tr>"
-
-        head = row(self.lines[0], "th", ' scope="col"')
-        body = "\n".join(row(line, "td") for line in self.lines[1:])
-        return (
-            f'<table class="house"><caption>{html.escape(self.caption)}</caption>\n'
-            f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
-        )
-
-
-def table(caption: str, columns: dict[str, list[str]]) -> Table:
+def table(caption: str, columns: dict[str, list[str]]) -> Shown:
     """Return a table of results, to stand last in a cell.
 
     Parameters
@@ -166,8 +135,8 @@ def table(caption: str, columns: dict[str, list[str]]) -> Table:
 
     Returns
     -------
-    Table
-        Shown as HTML (``<table class="house">`` with a caption) on a page and in JupyterLab, and
+    Shown
+        As HTML (``<table class="house">`` with a caption) on a page and in JupyterLab, and
         as aligned text elsewhere; formulas between dollar signs are set on the page.
 
     Raises
@@ -193,4 +162,31 @@ def table(caption: str, columns: dict[str, list[str]]) -> Table:
     lengths = {len(cells) for cells in columns.values()}
     if len(lengths) > 1 or 0 in lengths:
         raise ValueError(f"columns must be equally long and not empty, got lengths {lengths}")
-    return Table(caption, {str(head): [*map(str, cells)] for head, cells in columns.items()})
+    texts = [[*map(str, [head, *cells])] for head, cells in columns.items()]
+    numeric = re.compile(r"[-+−±≤≥<>≈ ]*\d[-+−±\d.,:/ ×·^e%⁰¹²³⁴⁵⁶⁷⁸⁹⁻]*|[–—-]?")
+    sides = [">" if all(map(numeric.fullmatch, cells)) else "<" for _, *cells in texts]
+    lines = list(zip(*texts, strict=True))
+    return Shown(_aligned(caption, lines, sides), _html_table(caption, lines, sides))
+
+
+def _aligned(caption, lines, sides):
+    """Return a table as text; columns are aligned on the left "<" or on the right ">"."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return "\n".join([caption, *(form.format(*line).rstrip() for line in lines)])
+
+
+def _html_table(caption, lines, sides):
+    marks = [' class="number"' if side == ">" else "" for side in sides]
+
+    def row(line, tag, scope=""):
+        pairs = zip(map(html.escape, line), marks, strict=True)
+        cells = (f"<{tag}{scope}{mark}>{cell}</{tag}>" for cell, mark in pairs)
+        return f"<tr>{''.join(cells)}</tr>"
+
+    head = row(lines[0], "th", ' scope="col"')
+    body = "\n".join(row(line, "td") for line in lines[1:])
+    return (
+        f'<table class="house"><caption>{html.escape(caption)}</caption>\n'
+        f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
+    )
