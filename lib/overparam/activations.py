@@ -1,13 +1,14 @@
 r"""One table of activations: value, slope, second derivative, homogeneity, smoothness."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import erf, expit
 
 
-class Activation(NamedTuple):
+@dataclass(frozen=True)
+class Activation:
     r"""An activation :math:`\sigma:\mathbb R\to\mathbb R`, applied to each entry of an array.
 
     Attributes

@@ -88,7 +88,7 @@ class Explorer(NamedTuple):
         return ipywidgets.VBox([*sliders, *shown])
 
 
-class Slider(NamedTuple):
+class _Slider(NamedTuple):
     """One slider: its name in words, the texts of its positions, the number of its start."""
 
     name: str
@@ -158,7 +158,7 @@ def explorer(
     sliders = []
     for name, values in positions.items():
         texts = [(v if isinstance(v, str) else f"{v:g}").replace("-", "−") for v in values]
-        sliders.append(Slider(labels[name], texts, list(values).index(start[name])))
+        sliders.append(_Slider(labels[name], texts, list(values).index(start[name])))
     describe, layouts = alt if callable(alt) else alt.format, {}
     frames = [_frame(draw, setting, layouts) for setting in settings]
     return Explorer(frames, [describe(**s) for s in settings], sliders, settings.index(start))
