@@ -574,7 +574,7 @@ def test_kernels_that_are_none_are_refused():
         kernel.kernel_flow(np.array([[1.0, 2.0], [0.0, 1.0]]), np.ones(2), 1.0)
     with pytest.raises(ValueError, match="K must be positive semidefinite"):
         kernel.kernel_flow(-np.eye(2), np.ones(2), 1.0)
-    with pytest.raises(ValueError, match="of the size 3 of residual"):
+    with pytest.raises(ValueError, match=r"K must be symmetric, 3 × 3, got \(2, 2\)"):
         kernel.kernel_flow(np.eye(2), np.ones(3), 1.0)
     with pytest.raises(ValueError, match="t must not be negative"):
         kernel.kernel_flow(np.eye(2), np.ones(2), -1.0)
