@@ -15,8 +15,6 @@ Numbers that are not finite are the strings ``nan``, ``inf`` and ``-inf``.
 import builtins
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,37 +35,18 @@ class Probe(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True)
-class Number:
-    """An answer that is one number."""
+def probes(asked, part):
+    """Return where a function is called: at the part's `cases`; nowhere if none is asked for.
 
-
-@dataclass(frozen=True)
-class Array:
-    """An answer that is an array of a shape."""
-
-    shape: tuple
-
-
-@dataclass(frozen=True)
-class Expression:
-    """An answer that is a formula in the symbols `names`."""
-
-    names: tuple
-
-
-@dataclass(frozen=True)
-class Function:
-    """An answer that is a function, called at the part's `cases`; `labels` are words for them."""
-
-    labels: tuple | Callable
-    single: bool = False  # a case is one argument
-
-    def probes(self, part):
-        """Return where the function is called."""
-        labels = self.labels if isinstance(self.labels, tuple) else map(self.labels, part.cases)
-        cases = [(case,) for case in part.cases] if self.single else part.cases
-        return [Probe(tuple(case), label) for case, label in zip(cases, labels, strict=True)]
+    What is `asked` for stands in tasks.toml, also below.
+    """
+    if "function" not in asked:
+        return []
+    labels, cases = asked["function"], [tuple(case) for case in part.cases]
+    if isinstance(labels, str):
+        labels = [labels.format(*case) for case in cases]
+    cases = [(case,) for case in part.cases] if asked.get("single") else cases
+    return [Probe(case, label) for case, label in zip(cases, labels, strict=True)]
 
 
 # Encoding, in the student's kernel
@@ -155,7 +134,7 @@ def _other(answer):
 # Reading back, where nothing is believed
 
 
-def decode(kind, part, record):
+def decode(asked, part, record):
     """Return the answer that a record holds, in the form that a part's check takes.
 
     A float, an array, a function (for a formula), or a list of arrays (what a function returned
@@ -170,17 +149,16 @@ def decode(kind, part, record):
         raise AnswerError(UNREADABLE)
     if record.get("kind") == "error":
         raise AnswerError(f"your answer cannot be read ({_name(record)})")
-    match kind:
-        case Number():
-            return _number(record)
-        case Array(shape=shape):
+    match asked:
+        case {"array": shape}:
             if record.get("kind") != "array":
                 raise _refused(f"an array of shape {_shape_text(shape)}", record)
             return _array(record, shape)
-        case Expression(names=names):
+        case {"formula": names}:
             return _formula(record, names)
-        case Function():
-            return _results(record, len(kind.probes(part)))
+        case {"function": _}:
+            return _results(record, len(part.cases))
+    return _number(record)
 
 
 def is_empty(record):
@@ -228,7 +206,7 @@ def _array(record, shape=None):
     sizes = [n if type(n) is int and 0 <= n <= MOST_NUMBERS else -1 for n in got]
     if -1 in sizes or len(values) > MOST_NUMBERS or len(values) != math.prod(sizes):
         raise AnswerError(UNREADABLE)
-    if shape not in (None, tuple(got)):
+    if shape not in (None, got):
         asked = f"an array of shape {_shape_text(shape)} is asked for"
         raise AnswerError(f"{asked}, and yours has the shape {_shape_text(got)}")
     array = np.array([_float(value) for value in values]).reshape(got)

@@ -4,8 +4,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from coursework import compare
-from coursework.answers import Array, Expression, Function, Number
-from coursework.engine import Part, between, rounded
+from coursework.engine import between, rounded
 from overparam import completion, losses, minnorm, networks
 
 SIZE = 5
@@ -31,24 +30,13 @@ def entry_compare(part, function, rng):
 
     right = np.array([minimize_scalar(nuclear, args=(value,), **box).x for value in c])
     one = a * b / c
-    slips = [
-        (one, "is the matrix of rank one always the one with the least nuclear norm?"),
-        (c, "that is so for small c only"),
-        (np.zeros_like(c), "that has the least Frobenius norm"),
-        (np.maximum(one, c), "which of the two cases holds for large c?"),
-        (-right, "look at the sign"),
-        (np.minimum(-one, -c), "look at the sign"),
-        (np.where(c < np.sqrt(a * b), one, c), "which of the two cases holds for small c?"),
-        (np.full_like(c, np.sqrt(a * b)), "does the entry not depend on c?"),
-    ]
+    slips = {"one": one, "small": c, "frobenius": 0 * c, "large": np.maximum(one, c)}
+    slips |= {"sign1": -right, "sign2": np.minimum(-one, -c)}
+    slips |= {"below": np.where(c < np.sqrt(a * b), one, c), "constant": 0 * c + np.sqrt(a * b)}
     return [c], right, slips
 
 
 # 2: a preconditioned flow
-
-
-DATA = ("from zero, with P = I", "for fewer data than weights")
-DATA += ("for dependent rows of X", "for data that no w fits")
 
 
 def limit_data(rng):
@@ -77,12 +65,9 @@ def limit_compare(got, X, y, w0, P):
             "is no minimizer of the loss: its predictions are off by "
             f"{compare.percent(relative)} of the error at the start"
         )
-    return right, [
-        (limit(w0, identity), "it fits, but where does P enter?"),
-        (limit(0 * w0, P), "it fits, but where does the start enter?"),
-        (limit(0 * w0, identity), "it fits, but where do P and the start enter?"),
-        (limit(w0, np.linalg.inv(P)), "it fits: is it P or its inverse?"),
-    ]
+    slips = {"identity": limit(w0, identity), "zero": limit(0 * w0, P)}
+    slips |= {"neither": limit(0 * w0, identity), "inverse": limit(w0, np.linalg.inv(P))}
+    return right, slips
 
 
 # 3: two layers, and the least norm
@@ -107,15 +92,9 @@ def width_compare(part, distance):
     W, least = minnorm.flow_limit(X, Y, part.U0, part.V0), minnorm.minimum_norm(X, Y)
     size, unseen = length(least), length(start - np.linalg.pinv(X) @ X @ start)
     right = length(W - least) / size
-    moves = "V moves too: the part that X does not see is not what it was at the start"
-    return right, [
-        (right * size, "is it relative to the norm of the solution?"),
-        (right**2, "is it the squared distance?"),
-        (length(W) / size - 1, "is it the distance, or the difference of the norms?"),
-        (length(start - least) / size, "is it the distance at the start?"),
-        (unseen / size, moves),
-        (length(W - least) / length(W), "relative to which of the two?"),
-    ]
+    slips = {"absolute": right * size, "square": right**2, "norms": length(W) / size - 1}
+    slips |= {"start": length(start - least) / size, "unseen": unseen / size}
+    return right, slips | {"other": length(W - least) / length(W)}
 
 
 # 4: completion at three depths
@@ -161,23 +140,14 @@ def depths_compare(part, ranks):
     matrices = ends(STOP)
     sigma, right = np.linalg.svd(matrices, compute_uv=False), all_ranks(matrices)
     squares = all_ranks([np.diag(s**2) for s in sigma])
-    return right, [
-        (np.log(right), "that is the entropy; the effective rank is its exponential"),
-        (squares, "is it the entropy of the singular values, or of their squares?"),
-        (np.sum(sigma**2, 1) / sigma[:, 0] ** 2, "that is the stable rank"),
-        (np.sum(sigma, 1), "that is the nuclear norm"),
-        (right[::-1], "is it depth 1 first and depth 3 last?"),
-        (all_ranks(ends(0.5)), "was the loss small when you stopped?"),
-        (np.ones(3), "that is the rank of the matrix that was observed"),
-    ]
+    slips = {"entropy": np.log(right), "squares": squares, "nuclear": np.sum(sigma, 1)}
+    slips |= {"stable": np.sum(sigma**2, 1) / sigma[:, 0] ** 2, "order": right[::-1]}
+    return right, slips | {"early": all_ranks(ends(0.5)), "observed": np.ones(3)}
 
 
-C, THREE = Expression(("c",)), "your array of effective ranks"
 PARTS = {
-    "1": Part("The missing entry", 4, C, entry_data, entry_compare, 1e-5, "your entry"),
-    "2": Part("A preconditioned flow", 4, Function(DATA), limit_data, limit_compare, 1e-6),
-    "3": Part("Two layers, and the least norm", 3, Number(), width_data, width_compare, 2e-3,
-              "your distance"),
-    "4": Part("Completion at three depths", 3, Array((3,)), depths_data, depths_compare, 0.01,
-              THREE),
-}  # fmt: skip
+    "1": (entry_data, entry_compare),
+    "2": (limit_data, limit_compare),
+    "3": (width_data, width_compare),
+    "4": (depths_data, depths_compare),
+}

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.linalg import expm
 
-from coursework.answers import Array, Expression, Function
-from coursework.engine import Part, between, rounded
+from coursework.engine import between, rounded
 from overparam import gradient_flow, losses, networks, riccati
 
 END = 16.0  # of the experiment
@@ -30,14 +29,8 @@ def decay_compare(part, function, rng):
     path = gradient_flow(gradient, [U0, V0], times, rtol=1e-11, atol=1e-13)
     sizes = np.array([np.linalg.norm(U.T @ U - V.T @ V) for U, V in path])
     right = sizes / np.linalg.norm(U0.T @ U0 - V0.T @ V0)
-    slips = [
-        (np.sqrt(right), "the weights decay like that, without the data; what does U'U do?"),
-        (right**2, "is it the squared norm?"),
-        (1 / right, "look at the sign in the exponent"),
-        (np.ones_like(right), "without weight decay it would be so"),
-        (right ** (1 / part.speed), "where does the speed enter?"),
-        (right ** (1 / part.decay), "where does the constant of the weight decay enter?"),
-    ]
+    slips = {"root": np.sqrt(right), "square": right**2, "sign": 1 / right, "none": 0 * right + 1}
+    slips |= {"speed": right ** (1 / part.speed), "decay": right ** (1 / part.decay)}
     return [times], right, slips
 
 
@@ -57,23 +50,14 @@ def mode_compare(part, function, rng):
         return riccati.mode(factor * times, y, start, 0.0)
 
     right = weights(2)
-    slips = [
-        (weights(1), "there is no ½ in this loss"),
-        (weights(4), "the exponent is twice too large"),
-        (weights(0.5), "two weights move, and there is no ½ in this loss"),
-        (start * np.exp(4 * y * times), "so it begins, but where does the growth end?"),
-        (y - (y - start) * np.exp(-4 * y * times), "so it ends; is the beginning slow or fast?"),
-        (y - (y - start) * np.exp(-2 * times), "one weight alone would move like that"),
-        (np.sqrt(right), "is it one of the two factors, or their product?"),
-    ]
+    slips = {"half": weights(1), "twice": weights(4), "both": weights(0.5)}
+    slips |= {"growth": start * np.exp(4 * y * times), "factor": np.sqrt(right)}
+    slips |= {"approach": y - (y - start) * np.exp(-4 * y * times)}
+    slips |= {"alone": y - (y - start) * np.exp(-2 * times)}
     return [times], right, slips
 
 
 # 3: symmetric factors
-
-
-KINDS = ("for an invertible Y", "for a singular Y")
-KINDS += ("for a Y with a negative eigenvalue", "at t = 0")
 
 
 def symmetric_data(rng):
@@ -99,13 +83,8 @@ def symmetric_compare(got, t, Y, U0):
     growth, half = expm(t * Y), 2 * flow(t, U0 / np.sqrt(2))
     # The closed form is that of two factors, whose difference grows from rounding errors.
     end = gradient_flow(lambda U: (U @ U.T - Y) @ U, U0, 60.0).final
-    return flow(t, U0), [
-        (half, "which factor does the quadratic term of the equation for Q have?"),
-        (flow(2 * t, U0), "look at the exponents"),
-        (flow(t / 2, U0), "look at the exponents"),
-        (growth @ U0 @ U0.T @ growth, "the growth must end: where is the quadratic term?"),
-        (end @ end.T, "that is the limit for large t"),
-    ]
+    slips = {"factor": half, "exponent1": flow(2 * t, U0), "exponent2": flow(t / 2, U0)}
+    return flow(t, U0), slips | {"growth": growth @ U0 @ U0.T @ growth, "limit": end @ end.T}
 
 
 # 4: which mode first
@@ -134,22 +113,14 @@ def order_compare(part, times):
 
     right = first(product, goal / 2)
     factor = first(np.linalg.svd(U, compute_uv=False)[:, :3], goal / 2)
-    return right, [
-        (right[::-1], "is it the order of the singular values, the largest first?"),
-        (factor, "are those the singular values of U, or of the product?"),
-        *(
-            (first(product, share * goal), "is it half of the target that you waited for?")
-            for share in (0.9, 0.99, 0.25)
-        ),
-        (np.diff(right, prepend=0.0), "times from the start are asked, not from mode to mode"),
-    ]
+    slips = {"order": right[::-1], "factor": factor, "differences": np.diff(right, prepend=0.0)}
+    shares = {"share1": 0.9, "share2": 0.99, "share3": 0.25}
+    return right, slips | {slip: first(product, share * goal) for slip, share in shares.items()}
 
 
-T, WHAT = Expression(("t",)), "your expression"
-ORDER = "your array of times"
 PARTS = {
-    "1": Part("The imbalance under weight decay", 3, T, decay_data, decay_compare, 1e-6, WHAT),
-    "2": Part("One mode", 3, T, mode_data, mode_compare, 1e-6, WHAT),
-    "3": Part("Symmetric factors", 5, Function(KINDS), symmetric_data, symmetric_compare, 1e-5),
-    "4": Part("Which mode first", 3, Array((3,)), order_data, order_compare, 0.01, ORDER),
+    "1": (decay_data, decay_compare),
+    "2": (mode_data, mode_compare),
+    "3": (symmetric_data, symmetric_compare),
+    "4": (order_data, order_compare),
 }

@@ -3,8 +3,7 @@
 import numpy as np
 
 from coursework import compare
-from coursework.answers import Array, Expression, Function, Number
-from coursework.engine import Part, between, rounded
+from coursework.engine import between, rounded
 from overparam import losses, networks, rates
 
 STEPS = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-3, 0.05, 13))
@@ -25,17 +24,9 @@ def velocity_compare(part, function, rng):
     slope, layers = (x - y) ** (p - 1), np.tile(x ** (1 / N), (N, 1))
     others = np.prod(layers[1:], axis=0)
     right = -slope * N * others**2
-    missing = "one layer is missing in each product of the others"
-    slips = [
-        (-right, "the flow goes against the gradient"),
-        (right / N, "how many layers move?"),
-        (right / others, "each layer enters twice: what is the chain rule of it?"),
-        (right * p, "look at the factor before the loss"),
-        (-slope, "that is the velocity of one weight"),
-        (right / (x - y) ** (p - 2), "which power has this loss?"),
-        (-slope * N * x**2, missing),
-        (-slope * N * x ** (2 - 1 / N), missing),
-    ]
+    slips = {"sign": -right, "layers": right / N, "chain": right / others, "factor": right * p}
+    slips |= {"weight": -slope, "power": right / (x - y) ** (p - 2)}
+    slips |= {"missing1": -slope * N * x**2, "missing2": -slope * N * x ** (2 - 1 / N)}
     return [x], right, slips
 
 
@@ -59,22 +50,12 @@ def late_compare(part, rate):
     end = networks.layer_flow(loss, start, 400.0, **options).final
     (u, v), (u0, v0) = np.linalg.svd([end, start], compute_uv=False) ** 2
     right, guaranteed = 2 * (u[1] + v[1]), rates.factorization_rate(part.Y, part.U0, part.V0)
-    return right, [
-        (right / 2, "is it the rate of the error or of the loss?"),
-        (2 * right, "which constant does the PL inequality of this loss have, with its ½?"),
-        (-right, "a rate r is that of exp(-r t)"),
-        (2 * (u[0] + v[0]), "is it the fastest direction? At late times the slowest is left"),
-        (2 * (u0[1] + v0[1]), "is it taken at the start? At late times the weights are others"),
-        (guaranteed, "is it a guaranteed rate? The true one is larger"),
-        (2 * u[1], "both factors move"),
-        (2 * v[1], "both factors move"),
-    ]
+    slips = {"error": right / 2, "constant": 2 * right, "sign": -right, "guaranteed": guaranteed}
+    slips |= {"fastest": 2 * (u[0] + v[0]), "start": 2 * (u0[1] + v0[1])}
+    return right, slips | {"both1": 2 * u[1], "both2": 2 * v[1]}
 
 
 # 3: the largest step
-
-
-LAYERS = ("for two layers", "for three layers", "for four layers", "for a wide hidden layer")
 
 
 def step_data(rng):
@@ -94,16 +75,10 @@ def step_compare(got, weights):
 
     right, whole = 2 / squares[0], size(weights)
     blocks = [size(weights[:l]) * size(weights[l + 1 :]) for l in range(len(weights))]
-    return right, [
-        (right / 2, "is it the step of the fastest decrease or the largest stable one?"),
-        (1 / right, "does the step grow or shrink with the curvature?"),
-        (2.0, "that is the largest step for the loss of the product"),
-        (2 / squares[-1], "which eigenvalue of the second derivative counts?"),
-        (2 / np.sum(squares), "is it the trace or the largest eigenvalue?"),
-        (2 / whole, "which matrix has the largest curvature in it?"),
-        (2 / whole**2, "which matrix has the largest curvature in it?"),
-        (2 / np.sum(np.square(blocks)), "a sum of the layers' largest eigenvalues is only a bound"),
-    ]
+    slips = {"fastest": right / 2, "inverse": 1 / right, "product": 2.0}
+    slips |= {"smallest": 2 / squares[-1], "trace": 2 / np.sum(squares)}
+    slips |= {"matrix1": 2 / whole, "matrix2": 2 / whole**2}
+    return right, slips | {"sum": 2 / np.sum(np.square(blocks))}
 
 
 # 4: acceleration by depth
@@ -147,27 +122,20 @@ def race_compare(part, iterations):
     if fits(right).all():
         return None
     same = _fewest(part, 1, steps=[best])[0]
-    slips = [
-        (right[::-1], "is it depth 1 first and depth 2 second?"),
-        (race(goal=GOAL / 4), "look at the factor before the loss"),
-        (race(goal=4 * GOAL), "look at the factor before the loss"),
-        (race(factor=4.0), "look at the factor before the loss, in the gradient"),
-        (race(steps=STEPS[:1]), "that is with the smallest step; each depth may take its best one"),
-        (np.array([same, two]), "each depth may take its own best step"),
-    ]
-    for values, hint in slips:
+    slips = {"order": right[::-1], "factor1": race(goal=GOAL / 4), "factor2": race(goal=4 * GOAL)}
+    slips |= {"gradient": race(factor=4.0), "smallest": race(steps=STEPS[:1])}
+    slips |= {"same": np.array([same, two])}
+    for slip, values in slips.items():
         if fits(values).all():
-            return f"your iterations are {compare.size_of_error(iterations, right)}: {hint}"
+            return f"your iterations are {compare.size_of_error(iterations, right)}", slip
     off = int(fits(right)[0])
     size = compare.size_of_error(iterations[off], right[off])
     return f"your number of iterations for depth {off + 1} is {size}"
 
 
-X, VELOCITY, STEP = Expression(("x",)), "your velocity", Function(LAYERS, single=True)
 PARTS = {
-    "1": Part("The velocity of a deep product", 3, X, velocity_data, velocity_compare, 1e-6,
-              VELOCITY, floor=1e-7),
-    "2": Part("The rate at late times", 3, Number(), late_data, late_compare, 1e-2, "your rate"),
-    "3": Part("The largest stable step", 5, STEP, step_data, step_compare, 1e-5),
-    "4": Part("Acceleration by depth", 3, Array((2,)), race_data, race_compare, 0.01),
-}  # fmt: skip
+    "1": (velocity_data, velocity_compare),
+    "2": (late_data, late_compare),
+    "3": (step_data, step_compare),
+    "4": (race_data, race_compare),
+}

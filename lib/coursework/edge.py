@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.optimize import brentq
 
-from coursework.answers import Array, Expression, Function, Number
-from coursework.engine import Part, between, rounded
+from coursework.engine import between, rounded
 from overparam import edge, networks
 
 # 1: what a step does to the imbalance
@@ -25,14 +24,9 @@ def factor_compare(part, function, rng):
         return ((u + pull * v) ** 2 - (v + pull * u) ** 2) / (u**2 - v**2)
 
     right = factor(pull)
-    slips = [
-        (2 - right, "look at the sign"),
-        (factor(part.eta * error), "which power has this loss?"),
-        (1 - pull, "by which power of the step does it change?"),
-        (factor(part.power * pull), "look at the 1/p of the loss"),
-        (np.ones_like(right), "the flow conserves it; descent does not"),
-        (right * (u**2 - v**2), "the factor is asked, not what the imbalance becomes"),
-    ]
+    slips = {"sign": 2 - right, "power": factor(part.eta * error), "root": 1 - pull}
+    slips |= {"factor": factor(part.power * pull), "flow": 0 * right + 1}
+    slips |= {"becomes": right * (u**2 - v**2)}
     return [u, v], right, slips
 
 
@@ -52,21 +46,12 @@ def critical_compare(part, step):
     y, u, v, c = part.y, part.u0, part.v0, part.c
     inside = brentq(lambda eta: edge.ellipse(u, v, y, eta), 1e-6, 2 / y)
     right, s = min(inside, 1 / y) / c, u**2 + v**2
-    return right, [
-        (right * c, "what does the factor c do to the step?"),
-        (right * c**2, "does c multiply or divide?"),
-        (1 / (c * y), "that is where the last stable minimum goes; where does your start enter?"),
-        (2 / (c * y), "where does the ellipse end, and where does your start lie in it?"),
-        (4 / (c * s), "where does the target enter the ellipse?"),
-        (2 / (c * s), "that is the edge for the curvature at the start"),
-        (2 / (c * edge.flow_sharpness([u, v], y)), "descent need not end where the flow does"),
-    ]
+    slips = {"factor": right * c, "divided": right * c**2, "minimum": 1 / (c * y)}
+    slips |= {"ellipse": 2 / (c * y), "target": 4 / (c * s), "start": 2 / (c * s)}
+    return right, slips | {"flow": 2 / (c * edge.flow_sharpness([u, v], y))}
 
 
 # 3: where the flow ends
-
-
-LAYERS = ("for two layers", "for three layers", "for four layers", "for a negative y")
 
 
 def stable_data(rng):
@@ -84,14 +69,9 @@ def stable_compare(got, w, y, c):
     end = networks.layer_scales(y, -np.diff(w**2)) ** 2
     sharpness, start = edge.flow_sharpness(w, y), np.sum((np.prod(w) / w) ** 2)
     right, flat = 2 / (c * sharpness), len(w) * abs(y) ** (2 - 2 / len(w))
-    return right, [
-        (2 / sharpness, "what does the factor c do to the curvature?"),
-        (right / 2, "is it the step of the fastest decrease or the largest stable one?"),
-        (c * sharpness, "is it the curvature, or the step?"),
-        (2 / (c * start), "is it at the start, or where the flow ends?"),
-        (2 / (c * flat), "that is the flattest minimum; does the flow end there?"),
-        (2 / (c * end.sum()), "for two layers it is so; which products stand in the gradient?"),
-    ]
+    slips = {"factor": 2 / sharpness, "fastest": right / 2, "curvature": c * sharpness}
+    slips |= {"start": 2 / (c * start), "flattest": 2 / (c * flat), "sum": 2 / (c * end.sum())}
+    return right, slips
 
 
 # 4: beyond the edge
@@ -107,19 +87,13 @@ def cycle_data(rng):
 
 def cycle_compare(part, products):
     right = edge.two_cycle(part.eta * part.y)[0] * part.y
-    return right, [
-        (right[::-1], "is the larger one the first?"),
-        (right / part.y, "is it the product, or its share of y?"),
-        (np.full(2, part.y), "the minimum is unstable for this step: do you start exactly on it?"),
-        (np.sqrt(right), "is it a weight, or the product of both?"),
-        (part.y - right, "is it the error, or the product?"),
-    ]
+    slips = {"order": right[::-1], "share": right / part.y, "minimum": np.full(2, part.y)}
+    return right, slips | {"weight": np.sqrt(right), "error": part.y - right}
 
 
-UV, PRODUCTS = Expression(("u", "v")), "your array of products"
 PARTS = {
-    "1": Part("What a step does", 4, UV, factor_data, factor_compare, 1e-7, "your factor"),
-    "2": Part("The critical step", 3, Number(), critical_data, critical_compare, 2e-3, "your step"),
-    "3": Part("Where the flow ends", 4, Function(LAYERS), stable_data, stable_compare, 1e-5),
-    "4": Part("Beyond the edge", 3, Array((2,)), cycle_data, cycle_compare, 2e-3, PRODUCTS),
+    "1": (factor_data, factor_compare),
+    "2": (critical_data, critical_compare),
+    "3": (stable_data, stable_compare),
+    "4": (cycle_data, cycle_compare),
 }

@@ -6,16 +6,17 @@ answers go out as data (see `coursework.grading.work`), and the judge stays outs
 
 import builtins
 import copy
+import functools
 import hashlib
 import importlib
 import json
 import os
 import pickle
 import sys
+import tomllib
 import types
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from coursework import answers
 ASSIGNMENTS = ("warmup", "conservation", "convergence", "bias", "kernel", "edge")
 MIME = "application/vnd.overparam.answer+json"
 READER = "reader"  # the id of who has none
+TASKS = Path(__file__).with_name("tasks.toml")  # words and numbers of all parts
 TERM = ""  # any word here gives every student new numbers: one for each year
 HIDDEN = "hidden-"  # ids of instances that only the grading uses begin with this
 
@@ -40,33 +42,30 @@ class Verdict(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """An automatically graded part of an assignment.
 
     Attributes
     ----------
-    title, points
-        As in the notebook.
-    kind : answers.Number, Array, Expression or Function
-        What is asked for.
     data : callable
         Takes a random generator and returns a dict: what `task` puts into its namespace.
     compare : callable
-        Returns the right answer and slips (see `coursework.compare`), or has looked by itself: a
-        message, or None for right. Takes the task and the answer, for a formula also a generator
-        that draws the points to compare at, which then come first in what it returns; for a
-        function what it returned at a probe, and the arguments there.
-    what, tolerance, floor
-        Words for the answer, such as "your rate", and for `coursework.compare`.
+        Returns the right answer and slips (name → what that mistake leads to), or has looked by
+        itself: a message (or a pair of it and the name of a slip), or None for right. Takes the
+        task and the answer, for a formula also a generator that draws the points to compare at,
+        which then come first in what it returns; for a function what it returned in a case, and
+        the arguments there.
+    title, points, asked, tolerance, hints, what, floor
+        As tasks.toml says.
     """
 
-    title: str
-    points: float
-    kind: answers.Number | answers.Array | answers.Expression | answers.Function
     data: Callable
     compare: Callable
+    title: str
+    points: float
+    asked: dict
     tolerance: float
+    hints: dict
     what: str = ""
     floor: float = 1e-4
 
@@ -74,16 +73,30 @@ class Part:
         """Return None for a right answer, else what is off."""
         from coursework import compare  # not in the sandbox
 
-        if isinstance(self.kind, answers.Function):
-            return compare.calls(answer, self.kind.probes(own), self.compare, self.tolerance)
-        is_formula = isinstance(self.kind, answers.Expression)
-        found = self.compare(own, answer, *[rng] * is_formula)
+        if "function" in self.asked:
+            probes = answers.probes(self.asked, own)
+            return compare.calls(answer, probes, self._compared, self.tolerance)
+        is_formula = "formula" in self.asked
+        found = self._compared(own, answer, *[rng] * is_formula)
         if found is None or isinstance(found, str):
             return found
         *given, slips = found
         if is_formula:
             return compare.formula(answer, *given, self.what, self.tolerance, slips, self.floor)
         return compare.number(answer, *given, self.what, self.tolerance, slips)
+
+    def _compared(self, *given):
+        """Return what `compare` has found, with the hints for the names of slips."""
+        found = self.compare(*given)
+        match found:
+            case str(message), str(slip):
+                return f"{message}: {self._hint(slip)}"
+            case *right, dict(slips):
+                return *right, [(value, self._hint(slip)) for slip, value in slips.items()]
+        return found
+
+    def _hint(self, slip):
+        return self.hints[slip.rstrip("0123456789")]
 
 
 def rounded(value, digits=2):
@@ -184,7 +197,13 @@ def _task(assignment, part, student):
 def _definitions(assignment):
     if assignment not in ASSIGNMENTS:
         raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, got {assignment!r}")
-    return importlib.import_module(f"coursework.{assignment}").PARTS
+    made, said = importlib.import_module(f"coursework.{assignment}").PARTS, _said()[assignment]
+    return {part: Part(*functions, **said[part]) for part, functions in made.items()}
+
+
+@functools.cache
+def _said():
+    return tomllib.loads(TASKS.read_text(encoding="utf-8"))
 
 
 def _part(assignment, part):
@@ -211,9 +230,8 @@ def asked(assignment, part, student):
 
     This is all that the sandbox is told of a part.
     """
-    own, kind = _task(assignment, part, normalise(student)), _part(assignment, part).kind
-    is_function = isinstance(kind, answers.Function)
-    return own, [probe.arguments for probe in kind.probes(own)] if is_function else None
+    own, wanted = _task(assignment, part, normalise(student)), _part(assignment, part).asked
+    return own, [probe.arguments for probe in answers.probes(wanted, own)] or None
 
 
 def encode(part: types.SimpleNamespace, answer: object) -> dict:
@@ -262,7 +280,7 @@ def judge(assignment: str, part: str, student: str, record: object, seed: str = 
     try:
         # Whatever a strange answer leads to in the comparison is its own fault.
         with np.errstate(all="ignore"):
-            message = definition.message(own, answers.decode(definition.kind, own, record), rng)
+            message = definition.message(own, answers.decode(definition.asked, own, record), rng)
     except answers.AnswerError as error:
         message = str(error)
     except Exception:

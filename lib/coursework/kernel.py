@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.optimize import brentq
 
-from coursework.answers import Expression, Function, Number
-from coursework.engine import Part, between, rounded
+from coursework.engine import between, rounded
 from overparam import regimes
 
 ACTIVATIONS = {"tanh": np.tanh, "sin": np.sin, "exp": np.exp}
@@ -36,26 +35,15 @@ def tangent_compare(part, function, rng):
     at_x, at_z = gradient(x), gradient(z)
     inner, outer, skip = products = [g * k for g, k in zip(at_x, at_z, strict=True)]
     right = sum(products)
-    factor = "look at the derivative in the inner weight: what stands before it?"
-    chain = "look at the derivative in the inner weight: the chain rule brings the input"
-    slips = [
-        (inner + outer, "which weight is missing?"),
-        (outer + skip, "which weight is missing?"),
-        (inner + skip, "which weight is missing?"),
-        (model(weights, x) * model(weights, z), "that is a product of the predictions"),
-        (in_input(x) * in_input(z), "the derivatives are in the weights, not in the input"),
-        (sum(at_x) * sum(at_z), "it is a sum of products, not a product of sums"),
-        (right - inner + inner / part.b**2, factor),
-        (right - inner + inner / (x * z), chain),
-        (sum(g**2 for g in at_x), "is it K(x, x)? A kernel takes two inputs"),
-    ]
+    slips = {"weight1": inner + outer, "weight2": outer + skip, "weight3": inner + skip}
+    slips |= {"predictions": model(weights, x) * model(weights, z)}
+    slips |= {"input": in_input(x) * in_input(z), "sums": sum(at_x) * sum(at_z)}
+    slips |= {"factor": outer + skip + inner / part.b**2, "chain": outer + skip + inner / (x * z)}
+    slips |= {"diagonal": sum(g**2 for g in at_x)}
     return [x, z], right, slips
 
 
 # 2: the linearized model
-
-
-KERNELS = ("for an invertible K", "for a singular K", "from zero", "for a large t")
 
 
 def linear_data(rng):
@@ -84,14 +72,9 @@ def linear_compare(got, t, K, k, y, f0, g0):
         return k @ modes @ (-np.expm1(-t * rates) / rates * ((y - f0) @ modes))
 
     added = learned(t, f0)
-    return g0 + added, [
-        (g0 + learned(t, 0 * f0), "it is the error y - f0 that is learned"),
-        (added, "where is the prediction g0 at the start?"),
-        (g0 + learned(2 * t, f0), "the loss has its ½: look at the exponent"),
-        (g0 + learned(t / 2, f0), "look at the exponent"),
-        (g0 + learned(1e3, f0), "that is the limit for large t"),
-        (g0 + t * k @ (y - f0), "that is the first step only"),
-    ]
+    slips = {"data": g0 + learned(t, 0 * f0), "start": added, "faster": g0 + learned(2 * t, f0)}
+    slips |= {"slower": g0 + learned(t / 2, f0), "limit": g0 + learned(1e3, f0)}
+    return g0 + added, slips | {"step": g0 + t * k @ (y - f0)}
 
 
 # 3: how far lazy training goes
@@ -116,16 +99,10 @@ def travel_compare(part, travel):
     J = np.array([(model(start + e) - model(start - e)) / (2 * H) for e in H * np.eye(12)]).T
     step, size = shortest(J), np.linalg.norm
     right = size(step)
-    return right, [
-        (right**2, "is it the squared distance?"),
-        (size(shortest(J[:, :6])), "both halves of the weights move"),
-        (right / size(start), "is it relative to the weights at the start?"),
-        (size(shortest(X)), "is it the weights that you measure, or the predictor?"),
-        (np.abs(step).max(), "which norm do you take?"),
-        (np.abs(step).sum(), "which norm do you take?"),
-        (right / 100, "did you multiply by the scale?"),
-        (right / 1000, "did you multiply by the scale?"),
-    ]
+    slips = {"square": right**2, "half": size(shortest(J[:, :6]))}
+    slips |= {"relative": right / size(start), "predictor": size(shortest(X))}
+    slips |= {"norm1": np.abs(step).max(), "norm2": np.abs(step).sum()}
+    return right, slips | {"scale1": right / 100, "scale2": right / 1000}
 
 
 # 4: the scale between the regimes
@@ -160,20 +137,13 @@ def scale_compare(part, alpha):
         return 10 ** brentq(excess, -5.0, 2.0, xtol=1e-5)
 
     right = crossing(1)
-    return right, [
-        (right**2, "is it alpha or its square? The weights start at alpha"),
-        (np.log10(right), "is it alpha, or its logarithm?"),
-        (crossing(2), "in which norm do you look for the middle?"),
-        (crossing(1, 0.25), "is it the middle between the two norms?"),
-        (crossing(1, 0.75), "is it the middle between the two norms?"),
-    ]
+    slips = {"square": right**2, "logarithm": np.log10(right), "norm": crossing(2)}
+    return right, slips | {"middle1": crossing(1, 0.25), "middle2": crossing(1, 0.75)}
 
 
-XZ, TRAVEL = Expression(("x", "z")), "your travel"
 PARTS = {
-    "1": Part("A tangent kernel", 3, XZ, tangent_data, tangent_compare, 1e-6, "your kernel"),
-    "2": Part("The linearized model", 5, Function(KERNELS), linear_data, linear_compare, 1e-5),
-    "3": Part("How far lazy training goes", 3, Number(), travel_data, travel_compare, 1e-2, TRAVEL),
-    "4": Part("The scale between the regimes", 3, Number(), scale_data, scale_compare, 0.02,
-              "your alpha"),
-}  # fmt: skip
+    "1": (tangent_data, tangent_compare),
+    "2": (linear_data, linear_compare),
+    "3": (travel_data, travel_compare),
+    "4": (scale_data, scale_compare),
+}

@@ -4,8 +4,7 @@ import numpy as np
 from scipy.integrate import quad
 
 from coursework import compare
-from coursework.answers import Expression, Function, Number
-from coursework.engine import Part, between
+from coursework.engine import between
 from overparam import gradient_descent, gradient_flow, scalar, steps
 
 STEPS = (0.04, 0.02, 0.01, 0.005, 0.0025, 0.00125)
@@ -48,17 +47,11 @@ def conserved_compare(part, function, rng):
     changes = change(a * p * v, b * u)
     if np.all(changes < 1e-5):
         return None
-    slips = [
-        ((v, u), "that is what f(uv) conserves at equal speeds; where do p, a and b enter?"),
-        ((b * v, a * p * u), "do the speeds and the exponent multiply, or do they divide?"),
-        ((a * p * v, -b * u), "look at the sign between its terms"),
-        ((a * v, b * u), "it would be conserved for p = 1: where does the exponent enter?"),
-        ((p * v, u), "it would be conserved for a = b = 1: where do the speeds enter?"),
-        ((a * v, b * p * u), "to which of the two weights does the exponent belong?"),
-    ]
-    for direction, hint in slips:
+    slips = {"equal": (v, u), "divided": (b * v, a * p * u), "sign": (a * p * v, -b * u)}
+    slips |= {"exponent": (a * v, b * u), "speeds": (p * v, u), "other": (a * v, b * p * u)}
+    for slip, direction in slips.items():
         if np.all(change(*direction) < 1e-5):
-            return f"your expression changes along the flow: {hint}"
+            return "your expression changes along the flow", slip
     if np.allclose(values, function(v, u), rtol=1e-9):
         return "your expression is symmetric in u and v, which this flow is not, and it changes"
     worst = compare.percent(min(float(np.nan_to_num(changes, nan=1.0).max()), 1.0))
@@ -83,21 +76,12 @@ def rate_compare(part, rate):
     y, start = part.y, np.array([part.u0, part.v0])
     end = gradient_flow(_gradient(y), start, 40.0, rtol=1e-10, atol=1e-12).final
     right, imbalance = 2 * np.sum(end**2), start[0] ** 2 - start[1] ** 2
-    return right, [
-        (right / 2, "is it the rate of the error or of the loss?"),
-        (right * 2, "which constant does the PL inequality of this loss have, with its ½?"),
-        (-right, "a rate r is that of exp(-r t)"),
-        (2 * np.sum(start**2), "is it the rate at the start, which is only guaranteed?"),
-        (2 * np.hypot(imbalance, y), "look again at u² + v² for a given imbalance and product"),
-        (4 * y, "what does the imbalance contribute?"),
-    ]
+    slips = {"error": right / 2, "constant": right * 2, "sign": -right, "balanced": 4 * y}
+    slips |= {"start": 2 * np.sum(start**2), "sum": 2 * np.hypot(imbalance, y)}
+    return right, slips
 
 
 # 3: the time until the loss is small
-
-
-def time_label(case):
-    return "for share = {:g}, y = {:g}, u0 = {:g}, v0 = {:g}".format(*case)
 
 
 def time_data(rng):
@@ -120,12 +104,8 @@ def time_compare(got, share, y, u0, v0):
     imbalance, start, efolds = u0**2 - v0**2, u0**2 + v0**2, -np.log(share)
     bound = scalar.rate_bound(imbalance, scalar.margin(y, u0 * v0))
     right, end = _duration(np.sqrt(share), y, u0, v0), np.hypot(imbalance, 2 * y)
-    return right, [
-        (_duration(share, y, u0, v0), "is it the loss that falls to that share, or the error?"),
-        (efolds / bound, "a guaranteed rate gives an upper bound of the time only"),
-        (efolds / (2 * start), "the rate does not stay what it is at the start"),
-        (efolds / (2 * end), "the rate is not from the start what it is at the end"),
-    ]
+    slips = {"error": _duration(share, y, u0, v0), "bound": efolds / bound}
+    return right, slips | {"start": efolds / (2 * start), "end": efolds / (2 * end)}
 
 
 # 4: what descent does to the imbalance
@@ -144,21 +124,13 @@ def drift_compare(part, drift):
     right, first = imbalance * share, STEPS[0]
     u, v = gradient_descent(_gradient(y), [u0, v0], first, int(np.ceil(10 / first))).final
     largest = abs(imbalance - abs(u**2 - v**2))
-    return right, [
-        (-right, "is it its absolute value? The imbalance shrinks"),
-        (share, "is it the relative drift? The imbalance's own is asked"),
-        (largest / first, "that is the quotient at the largest step: take smaller ones"),
-        (largest, "that is the drift at the largest step: divide by the step, then let it shrink"),
-        (right * STEPS[-1], "that is the drift at the smallest step: divide by the step"),
-        (right / STEPS[-1], "by which power of the step do you divide?"),
-    ]
+    slips = {"sign": -right, "relative": share, "largest": largest / first, "undivided": largest}
+    return right, slips | {"smallest": right * STEPS[-1], "power": right / STEPS[-1]}
 
 
-UV = Expression(("u", "v"))
-DRIFT = "your drift for each unit of step"
 PARTS = {
-    "1": Part("What is conserved", 4, UV, conserved_data, conserved_compare, 1e-5),
-    "2": Part("The rate at late times", 3, Number(), rate_data, rate_compare, 2e-3, "your rate"),
-    "3": Part("Time to a small loss", 4, Function(time_label), time_data, time_compare, 2e-3),
-    "4": Part("What descent does to it", 3, Number(), drift_data, drift_compare, 0.02, DRIFT),
+    "1": (conserved_data, conserved_compare),
+    "2": (rate_data, rate_compare),
+    "3": (time_data, time_compare),
+    "4": (drift_data, drift_compare),
 }

@@ -1,8 +1,10 @@
 """The assignments: release, solutions, typical wrong answers, and nothing that leaks."""
 
+import ast
 import contextlib
 import html
 import importlib.util
+import inspect
 import io
 import itertools
 import json
@@ -263,7 +265,9 @@ def test_release_holds_no_solution():
 
 def test_library_holds_no_solution():
     lines = list(itertools.chain(*map(secrets, course.ASSIGNMENTS)))
-    for path in (ROOT / "lib" / "coursework").rglob("*.py"):
+    for path in (ROOT / "lib" / "coursework").rglob("*.*"):
+        if path.suffix == ".pyc":
+            continue
         assert leaks(path.read_text(encoding="utf-8"), lines) == [], path
 
 
@@ -336,6 +340,18 @@ def test_typical_wrong_answer_gets_its_message(assignment, part, code, words):
 def test_there_are_three_typical_wrong_answers_with_messages_of_their_own(assignment, part):
     words = {words for _, _, words in wrong(assignment)["WRONG"][part]}
     assert len(words) >= 3
+
+
+OPTIONS = {"atol", "bounds", "method", "options", "rtol", "stop", "xatol"}  # of flows and scipy
+
+
+@pytest.mark.parametrize(("assignment", "part"), ALL)
+def test_each_slip_has_its_hint_and_each_hint_its_slip(assignment, part):
+    definition = engine._part(assignment, part)
+    tree = ast.parse(inspect.getsource(definition.compare))
+    keys = {k.value for n in ast.walk(tree) if isinstance(n, ast.Dict) for k in n.keys if k}
+    slips = {key.rstrip("0123456789") for key in keys - OPTIONS}
+    assert slips == set(definition.hints)
 
 
 # No part spoils another

@@ -110,8 +110,8 @@ def values_of(assignment, part, student):
     """Return the points that seeds ask for, and the right values there."""
     from coursework import engine
 
-    own, kind = engine._task(assignment, part, student), engine._part(assignment, part)
-    seen = [kind.compare(own, None, np.random.default_rng(seed))[:2] for seed in range(40)]
+    own, compare = engine._task(assignment, part, student), engine._part(assignment, part).compare
+    seen = [compare(own, None, np.random.default_rng(seed))[:2] for seed in range(40)]
     points = np.concatenate([x for (x,), _ in seen])
     values = np.concatenate([y for _, y in seen])
     order = np.argsort(points)

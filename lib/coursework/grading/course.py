@@ -283,7 +283,7 @@ def is_stale(state, student):
 
 def judge_digest(assignment):
     """Return a digest of what judges an assignment, to notice when that has changed."""
-    texts = [engine.TERM.encode()]
+    texts = [engine.TERM.encode(), engine.TASKS.read_bytes()]
     for name in (*JUDGE, assignment):
         texts.append(Path(engine.__file__).with_name(f"{name}.py").read_bytes())
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
