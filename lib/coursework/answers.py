@@ -38,7 +38,7 @@ class Probe(NamedTuple):
 def probes(asked, part):
     """Return where a function is called: at the part's `cases`; nowhere if none is asked for.
 
-    What is `asked` for stands in tasks.toml, also below.
+    What is `asked` for stands in words.toml, also below.
     """
     if "function" not in asked:
         return []
@@ -74,9 +74,8 @@ def encode(answer, calls=None):
 def _is_stub(function):
     """Tell whether nothing but a docstring stands in a function."""
     code, empty = getattr(function, "__code__", None), (lambda: None).__code__
-    if code is None or code.co_code[::2] != empty.co_code[::2]:
-        return False
-    return all(constant in (None, function.__doc__) for constant in code.co_consts)
+    same = code is not None and code.co_code[::2] == empty.co_code[::2]
+    return same and all(constant in (None, function.__doc__) for constant in code.co_consts)
 
 
 def _called(function, arguments):
@@ -93,7 +92,7 @@ def _plain(answer):
     if isinstance(answer, str):
         return {"kind": "expression", "text": answer[: LONGEST + 1]}
     if isinstance(answer, (list, tuple)):
-        answer = _nested(answer)
+        answer = np.asarray(answer, dtype=object).astype(float)
     if isinstance(answer, (bool, np.bool_, bytes, dict, set, complex)):
         return _other(answer)
     if not isinstance(answer, np.ndarray):
@@ -112,13 +111,6 @@ def _plain(answer):
         return {"kind": "number", "value": _safe(float(values))}
     flat = [_safe(float(x)) for x in values.ravel()]
     return {"kind": "array", "shape": list(values.shape), "values": flat}
-
-
-def _nested(answer):
-    try:
-        return np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return np.asarray(answer, dtype=object).astype(float)
 
 
 def _safe(value):
@@ -261,20 +253,11 @@ def _refused(asked, record, hint=""):
     return AnswerError(f"{asked} is asked for, and yours is {_described(record)}{hint}")
 
 
-KINDS = {"none": "None", "number": "one number", "array": "an array", "calls": "a function"}
-KINDS |= {"expression": "a formula or text"}
-TYPES = {
-    "bool": "a truth value, True or False (is one = meant where there are two?)",
-    "set": "a set: leave out the braces { }",
-    "dict": "a dictionary: leave out the braces { }",
-    "complex": "a complex number: take its real part",
-    "function": "a function: give what it returns",
-}
-
-
 def _described(record):
+    from coursework.words import SAID  # not in the sandbox
+
     name, kind = _name(record), str(record.get("kind"))
-    return KINDS.get(kind) or TYPES.get(name, f"of the type {name}")
+    return SAID["kinds"].get(kind) or SAID["types"].get(name, f"of the type {name}")
 
 
 def _name(record):

@@ -15,11 +15,11 @@ STOP = 1e-6
 # 1: the missing entry
 
 
-def entry_data(rng):
+def data_1(rng):
     return {"a": between(rng, 0.6, 3.0), "b": between(rng, 0.6, 3.0)}
 
 
-def entry_compare(part, function, rng):
+def compare_1(part, function, rng):
     a, b = part.a, part.b
     # On both sides of the change at c² = ab.
     c = np.sqrt(a * b) * np.exp(np.outer([-1, 1], rng.uniform(0.1, 3.0, 8)).ravel())
@@ -39,7 +39,7 @@ def entry_compare(part, function, rng):
 # 2: a preconditioned flow
 
 
-def limit_data(rng):
+def data_2(rng):
     cases = []
     for rows, columns in ((2, 4), (3, 5), (3, 5), (4, 3)):
         X, y = rng.standard_normal((rows, columns)), rng.standard_normal(rows)
@@ -51,7 +51,7 @@ def limit_data(rng):
     return {"cases": [tuple(case) for case in cases]}
 
 
-def limit_compare(got, X, y, w0, P):
+def compare_2(got, X, y, w0, P):
     def limit(w0, P):
         """Return w0 + P^½ (X P^½)⁺ (y - X w0): nearest to w0 in the norm of P⁻¹."""
         root = np.linalg.cholesky(P)
@@ -61,10 +61,8 @@ def limit_compare(got, X, y, w0, P):
     fits = got.shape == right.shape
     if fits and np.linalg.norm(X.T @ (X @ got - y)) > 1e-5 * np.linalg.norm(X.T @ y):
         relative = np.linalg.norm(X @ (got - right)) / np.linalg.norm(y - X @ w0)
-        return (
-            "is no minimizer of the loss: its predictions are off by "
-            f"{compare.percent(relative)} of the error at the start"
-        )
+        off = f"off by {compare.percent(relative)} of the error at the start"
+        return f"is no minimizer of the loss: its predictions are {off}"
     slips = {"identity": limit(w0, identity), "zero": limit(0 * w0, P)}
     slips |= {"neither": limit(0 * w0, identity), "inverse": limit(w0, np.linalg.inv(P))}
     return right, slips
@@ -73,7 +71,7 @@ def limit_compare(got, X, y, w0, P):
 # 3: two layers, and the least norm
 
 
-def width_data(rng):
+def data_3(rng):
     while True:
         X, Y = rounded(rng.standard_normal((2, 4))), rounded(rng.standard_normal((2, 2)))
         U0, V0 = (rounded(0.6 * rng.standard_normal((rows, 5))) for rows in (4, 2))
@@ -87,7 +85,7 @@ def width_data(rng):
             return {"X": X, "Y": Y, "U0": U0, "V0": V0}
 
 
-def width_compare(part, distance):
+def compare_3(part, distance):
     X, Y, start, length = part.X, part.Y, part.U0 @ part.V0.T, np.linalg.norm
     W, least = minnorm.flow_limit(X, Y, part.U0, part.V0), minnorm.minimum_norm(X, Y)
     size, unseen = length(least), length(start - np.linalg.pinv(X) @ X @ start)
@@ -100,7 +98,7 @@ def width_compare(part, distance):
 # 4: completion at three depths
 
 
-def depths_data(rng):
+def data_4(rng):
     while True:
         rows, cols = np.divmod(rng.choice(SIZE**2, OBSERVED, replace=False), SIZE)
         truth = np.outer(*rng.standard_normal((2, SIZE)))
@@ -119,7 +117,7 @@ def depths_data(rng):
     return {"rows": rows, "cols": cols, "values": values, "shape": (SIZE, SIZE), "layers": layers}
 
 
-def depths_compare(part, ranks):
+def compare_4(part, ranks):
     loss = losses.completion(part.rows, part.cols, part.values, part.shape)
     observed = np.zeros(part.shape)
     observed[part.rows, part.cols] = part.values
@@ -143,11 +141,3 @@ def depths_compare(part, ranks):
     slips = {"entropy": np.log(right), "squares": squares, "nuclear": np.sum(sigma, 1)}
     slips |= {"stable": np.sum(sigma**2, 1) / sigma[:, 0] ** 2, "order": right[::-1]}
     return right, slips | {"early": all_ranks(ends(0.5)), "observed": np.ones(3)}
-
-
-PARTS = {
-    "1": (entry_data, entry_compare),
-    "2": (limit_data, limit_compare),
-    "3": (width_data, width_compare),
-    "4": (depths_data, depths_compare),
-}

@@ -107,10 +107,8 @@ def calls(results, probes, right_of, tolerance=1e-4):
             return f"what {what} returns {probe.label} {found}"
         right, slips = found
         if got.shape != np.shape(right):
-            return (
-                f"{what} returns an array of shape {got.shape} {probe.label}, "
-                f"where the shape {np.shape(right)} is asked for"
-            )
+            asked = f"where the shape {np.shape(right)} is asked for"
+            return f"{what} returns an array of shape {got.shape} {probe.label}, {asked}"
         if not close(got, right, tolerance):
             first = first or f"what {what} returns {probe.label} {amount(got, right)}"
             fits = {hint for value, hint in slips if close(got, value, tolerance)}

@@ -13,11 +13,11 @@ TIMES = np.linspace(0, END, 1601)
 # 1: the imbalance under weight decay
 
 
-def decay_data(rng):
+def data_1(rng):
     return {"speed": between(rng, 1.2, 3.0, 1), "decay": between(rng, 0.05, 0.4)}
 
 
-def decay_compare(part, function, rng):
+def compare_1(part, function, rng):
     Y, U0, V0 = (rng.standard_normal(shape) for shape in ((2, 3), (2, 2), (3, 2)))
     times = np.sort(rng.uniform(0.05, 9, 12)) / (2 * part.speed * part.decay)
 
@@ -37,11 +37,11 @@ def decay_compare(part, function, rng):
 # 2: one mode
 
 
-def mode_data(rng):
+def data_2(rng):
     return {"y": between(rng, 0.6, 1.9), "start": between(rng, 0.01, 0.09, 3)}
 
 
-def mode_compare(part, function, rng):
+def compare_2(part, function, rng):
     y, start = part.y, part.start
     times = np.sort(rng.uniform(0.02, 10, 16)) / y
 
@@ -60,7 +60,7 @@ def mode_compare(part, function, rng):
 # 3: symmetric factors
 
 
-def symmetric_data(rng):
+def data_3(rng):
     cases = []
     for kind in range(4):
         size, width = (3, 2) if kind != 2 else (4, 3)
@@ -76,7 +76,7 @@ def symmetric_data(rng):
     return {"cases": cases}
 
 
-def symmetric_compare(got, t, Y, U0):
+def compare_3(got, t, Y, U0):
     def flow(t, U0):
         return riccati.solution(t, Y, U0, U0)
 
@@ -90,7 +90,7 @@ def symmetric_compare(got, t, Y, U0):
 # 4: which mode first
 
 
-def order_data(rng):
+def data_4(rng):
     left, right = (np.linalg.qr(rng.standard_normal((4, 4)))[0] for _ in range(2))
     sigma = np.array([rng.uniform(3.2, 4.0), rng.uniform(1.8, 2.4), rng.uniform(1.0, 1.3), 0.0])
     Y = rounded((left * sigma) @ right.T, 3)
@@ -98,7 +98,7 @@ def order_data(rng):
     return {"Y": Y, "U0": 1e-3 * U0, "V0": 1e-3 * V0}
 
 
-def order_compare(part, times):
+def compare_4(part, times):
     start, options = [part.U0, part.V0.T], {"rtol": 1e-8, "atol": 1e-11}
     path = networks.layer_flow(losses.squared_distance(part.Y), start, TIMES, **options)
     U, V = path.states
@@ -116,11 +116,3 @@ def order_compare(part, times):
     slips = {"order": right[::-1], "factor": factor, "differences": np.diff(right, prepend=0.0)}
     shares = {"share1": 0.9, "share2": 0.99, "share3": 0.25}
     return right, slips | {slip: first(product, share * goal) for slip, share in shares.items()}
-
-
-PARTS = {
-    "1": (decay_data, decay_compare),
-    "2": (mode_data, mode_compare),
-    "3": (symmetric_data, symmetric_compare),
-    "4": (order_data, order_compare),
-}

@@ -13,12 +13,12 @@ GOAL = 1e-3
 # 1: the velocity of a balanced deep product
 
 
-def velocity_data(rng):
+def data_1(rng):
     depth, power = int(rng.integers(3, 8)), int(rng.choice([4, 6]))
     return {"depth": depth, "power": power, "y": between(rng, 1.0, 3.0)}
 
 
-def velocity_compare(part, function, rng):
+def compare_1(part, function, rng):
     N, p, y = part.depth, part.power, part.y
     x = np.exp(rng.uniform(np.log(0.02), np.log(6), 24))
     slope, layers = (x - y) ** (p - 1), np.tile(x ** (1 / N), (N, 1))
@@ -33,14 +33,14 @@ def velocity_compare(part, function, rng):
 # 2: the rate at late times
 
 
-def late_data(rng):
+def data_2(rng):
     left, right = (np.linalg.qr(rng.standard_normal((2, 2)))[0] for _ in range(2))
     Y = rounded((left * [rng.uniform(2.5, 3.5), rng.uniform(1.2, 1.8)]) @ right.T)
     U0, V0 = rounded(0.9 * rng.standard_normal((2, 2, 2)))
     return {"Y": Y, "U0": U0, "V0": V0}
 
 
-def late_compare(part, rate):
+def compare_2(part, rate):
     loss, start = losses.squared_distance(part.Y), [part.U0, part.V0.T]
 
     def arrived(w):
@@ -58,7 +58,7 @@ def late_compare(part, rate):
 # 3: the largest step
 
 
-def step_data(rng):
+def data_3(rng):
     shapes = [(2, 3, 3), (2, 3, 2, 3), (2, 2, 3, 2, 2), (3, 6, 2)]
     cases = [
         [rounded(rng.standard_normal(pair), 2) for pair in zip(sizes, sizes[1:], strict=False)]
@@ -67,7 +67,7 @@ def step_data(rng):
     return {"cases": cases}
 
 
-def step_compare(got, weights):
+def compare_3(got, weights):
     squares = np.linalg.eigvalsh(rates.operator(weights))[::-1]  # of J's singular values
 
     def size(part):
@@ -84,7 +84,7 @@ def step_compare(got, weights):
 # 4: acceleration by depth
 
 
-def race_data(rng):
+def data_4(rng):
     targets = rounded([rng.uniform(8, 12), rng.uniform(0.4, 1.0)])
     return {"y": targets, "start": np.array([0.1, 0.1]), "steps": STEPS, "goal": GOAL}
 
@@ -110,7 +110,7 @@ def _fewest(part, depth, goal=GOAL, steps=STEPS, factor=1.0, limit=20_000):
     return np.inf, steps[0]
 
 
-def race_compare(part, iterations):
+def compare_4(part, iterations):
     def race(**options):
         return np.array([_fewest(part, depth, **options)[0] for depth in (1, 2)])
 
@@ -131,11 +131,3 @@ def race_compare(part, iterations):
     off = int(fits(right)[0])
     size = compare.size_of_error(iterations[off], right[off])
     return f"your number of iterations for depth {off + 1} is {size}"
-
-
-PARTS = {
-    "1": (velocity_data, velocity_compare),
-    "2": (late_data, late_compare),
-    "3": (step_data, step_compare),
-    "4": (race_data, race_compare),
-}

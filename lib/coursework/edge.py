@@ -9,12 +9,12 @@ from overparam import edge, networks
 # 1: what a step does to the imbalance
 
 
-def factor_data(rng):
+def data_1(rng):
     power, y = int(rng.choice([4, 6])), between(rng, 0.6, 1.6)
     return {"power": power, "y": y, "eta": between(rng, 0.05, 0.3)}
 
 
-def factor_compare(part, function, rng):
+def compare_1(part, function, rng):
     u, v = rng.uniform(0.2, 1.6, (2, 24))
     v[np.abs(u - v) < 0.05] += 0.2  # where both are equal there is nothing to measure
     error = part.y - u * v
@@ -33,7 +33,7 @@ def factor_compare(part, function, rng):
 # 2: the critical step
 
 
-def critical_data(rng):
+def data_2(rng):
     while True:
         u0, v0, y, c = rounded([rng.uniform(*r) for r in ((1.6, 3), (0.2, 1), (0.4, 1), (1.3, 3))])
         # The start decides, not the minima; and the sign of the error matters.
@@ -42,7 +42,7 @@ def critical_data(rng):
             return {"y": float(y), "u0": float(u0), "v0": float(v0), "c": float(c)}
 
 
-def critical_compare(part, step):
+def compare_2(part, step):
     y, u, v, c = part.y, part.u0, part.v0, part.c
     inside = brentq(lambda eta: edge.ellipse(u, v, y, eta), 1e-6, 2 / y)
     right, s = min(inside, 1 / y) / c, u**2 + v**2
@@ -54,7 +54,7 @@ def critical_compare(part, step):
 # 3: where the flow ends
 
 
-def stable_data(rng):
+def data_3(rng):
     cases = []
     for layers in (2, 3, 4, 3):
         w = rounded(np.sort(rng.uniform(0.5, 1.6, layers)) + 0.1 * np.arange(layers))
@@ -65,7 +65,7 @@ def stable_data(rng):
     return {"cases": cases}
 
 
-def stable_compare(got, w, y, c):
+def compare_3(got, w, y, c):
     end = networks.layer_scales(y, -np.diff(w**2)) ** 2
     sharpness, start = edge.flow_sharpness(w, y), np.sum((np.prod(w) / w) ** 2)
     right, flat = 2 / (c * sharpness), len(w) * abs(y) ** (2 - 2 / len(w))
@@ -77,7 +77,7 @@ def stable_compare(got, w, y, c):
 # 4: beyond the edge
 
 
-def cycle_data(rng):
+def data_4(rng):
     y, strength = between(rng, 0.7, 1.8), rng.uniform(1.04, 1.2)
     eta = float(rounded(strength / y, 3))
     start = rounded(np.sqrt(y) * rng.uniform(0.8, 1.0, 2))
@@ -85,15 +85,7 @@ def cycle_data(rng):
     return {"y": y, "eta": eta, "u0": float(start[0]), "v0": float(start[1]), "steps": steps}
 
 
-def cycle_compare(part, products):
+def compare_4(part, products):
     right = edge.two_cycle(part.eta * part.y)[0] * part.y
     slips = {"order": right[::-1], "share": right / part.y, "minimum": np.full(2, part.y)}
     return right, slips | {"weight": np.sqrt(right), "error": part.y - right}
-
-
-PARTS = {
-    "1": (factor_data, factor_compare),
-    "2": (critical_data, critical_compare),
-    "3": (stable_data, stable_compare),
-    "4": (cycle_data, cycle_compare),
-}

@@ -6,14 +6,12 @@ answers go out as data (see `coursework.grading.work`), and the judge stays outs
 
 import builtins
 import copy
-import functools
 import hashlib
 import importlib
 import json
 import os
 import pickle
 import sys
-import tomllib
 import types
 import unicodedata
 from collections.abc import Callable
@@ -27,7 +25,6 @@ from coursework import answers
 ASSIGNMENTS = ("warmup", "conservation", "convergence", "bias", "kernel", "edge")
 MIME = "application/vnd.overparam.answer+json"
 READER = "reader"  # the id of who has none
-TASKS = Path(__file__).with_name("tasks.toml")  # words and numbers of all parts
 TERM = ""  # any word here gives every student new numbers: one for each year
 HIDDEN = "hidden-"  # ids of instances that only the grading uses begin with this
 
@@ -56,7 +53,7 @@ class Part(NamedTuple):
         which then come first in what it returns; for a function what it returned in a case, and
         the arguments there.
     title, points, asked, tolerance, hints, what, floor
-        As tasks.toml says.
+        As words.toml says.
     """
 
     data: Callable
@@ -174,14 +171,14 @@ def task(assignment: str, part: str, student: str | None = None) -> types.Simple
     for name in dir(builtins) if names.get("__name__", "__main__") == "__main__" else ():
         if not name.startswith("_"):
             names.pop(name, None)
+    return _given(assignment, str(part), _enrolled if student is None else student)[0]
+
+
+def _given(assignment, part, student):
+    """Return the task and the arguments to call a function with."""
     if "OVERPARAM_TASKS" in os.environ:  # the roster's word counts, not the notebook's
-        return _given(assignment, part)[0]
-    return _task(assignment, str(part), normalise(_enrolled if student is None else student))
-
-
-def _given(assignment, part):
-    """Return, while a class is graded, the task and the arguments to call a function with."""
-    return pickle.loads(Path(os.environ["OVERPARAM_TASKS"]).read_bytes())[assignment, str(part)]
+        return pickle.loads(Path(os.environ["OVERPARAM_TASKS"]).read_bytes())[assignment, part]
+    return asked(assignment, part, student)
 
 
 def _generator(*words):
@@ -197,21 +194,18 @@ def _task(assignment, part, student):
 def _definitions(assignment):
     if assignment not in ASSIGNMENTS:
         raise ValueError(f"assignment must be one of {', '.join(ASSIGNMENTS)}, got {assignment!r}")
-    made, said = importlib.import_module(f"coursework.{assignment}").PARTS, _said()[assignment]
-    return {part: Part(*functions, **said[part]) for part, functions in made.items()}
+    from coursework import words  # not in the sandbox
 
-
-@functools.cache
-def _said():
-    return tomllib.loads(TASKS.read_text(encoding="utf-8"))
+    named = vars(importlib.import_module(f"coursework.{assignment}"))
+    said = words.SAID[assignment].items()
+    return {n: Part(named[f"data_{n}"], named[f"compare_{n}"], **part) for n, part in said}
 
 
 def _part(assignment, part):
     definitions = _definitions(assignment)
     if part not in definitions:
-        raise ValueError(
-            f"part must be one of {', '.join(definitions)} in {assignment}, got {part!r:.40}"
-        )
+        known = ", ".join(definitions)
+        raise ValueError(f"part must be one of {known} in {assignment}, got {part!r:.40}")
     return definitions[part]
 
 
@@ -242,8 +236,7 @@ def encode(part: types.SimpleNamespace, answer: object) -> dict:
     {'kind': 'number', 'value': 2.5}
     """
     # Asked anew: the task is as it was made, whatever was done to its data since.
-    graded, where = "OVERPARAM_TASKS" in os.environ, (part.assignment, part.part)
-    return answers.encode(answer, (_given(*where) if graded else asked(*where, part.student))[1])
+    return answers.encode(answer, _given(part.assignment, part.part, part.student)[1])
 
 
 def judge(assignment: str, part: str, student: str, record: object, seed: str = "") -> Verdict:

@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 from scipy.special import erf
 
+from coursework import words
 from coursework.answers import LONGEST
 
 MOST_DIGITS = 90  # of all numbers together, without zeros at the ends; a fitted curve has more
@@ -33,28 +34,7 @@ OPERATIONS |= {ast.Div: np.divide, ast.Pow: np.power, ast.USub: np.negative, ast
 RELATIONS = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater}
 RELATIONS |= {ast.GtE: np.greater_equal, ast.BitAnd: np.logical_and, ast.BitOr: np.logical_or}
 
-POINT = "the decimal sign is a point, as in 3.14"
-EQUATION = "your answer is an equation: give its right-hand side only"
-FORMULA = "your answer is not a formula made of numbers, symbols, + - * / ** and known functions"
-# Slips of form, in a text that cannot be read otherwise, and what to write instead.
-SLIPS = (
-    (r"\\[A-Za-z]|\{", "this looks like LaTeX: write Python, as in exp(-2*t)/(1 + y**2)"),
-    (r"[\^²³⁴]", "powers are written with **, as in u**2"),
-    (r"[×·⋅∙]", "the multiplication is written *"),
-    (r"[−–]", "the minus sign is written -"),
-    (r"√", "a root is written sqrt(x)"),
-    (r"\|", "an absolute value is written Abs(x)"),
-    (r"[≤≥]", "write <= and >="),
-    (r"!|\d\s*%", "factorials and percent are not read"),
-    (r"(?<![<>=!])=", EQUATION),
-    (r"\d,\d", POINT),
-    (r"[\d)]\s*[A-Za-z(]|[a-z]\s+[\w(]", "write the multiplication * and all parentheses"),
-    (r"^[^()]*(\([^()]*\)[^()]*)*[()]", "look at the parentheses"),
-)
-INFINITE = "your formula divides by zero: it has no finite value"
-NAMES = dict.fromkeys(("zoo", "oo", "nan"), INFINITE)
-NAMES |= {"I": "your formula holds the imaginary unit I; only real ones are read"}
-NAMES |= {"e": "the exponential is written exp(x), not e**x"}
+SAID = words.SAID["formulas"]
 
 
 class ExpressionError(ValueError):
@@ -91,9 +71,7 @@ def parse(text, names):
     if not isinstance(text, str):
         raise ExpressionError("your answer is not a formula")
     if len(text) > LONGEST:
-        raise ExpressionError(
-            f"your formula has {len(text)} characters and at most {LONGEST} are read: simplify it"
-        )
+        raise ExpressionError(SAID["long"].format(length=len(text), most=LONGEST))
     text = text.strip().strip("$")
     try:
         if re.search(r"\^|\\", text):
@@ -102,15 +80,12 @@ def parse(text, names):
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        hint = next((f": {hint}" for pattern, hint in SLIPS if re.search(pattern, text)), "")
+        hint = next((f": {said}" for form, said in SAID["slips"] if re.search(form, text)), "")
         raise ExpressionError(f"your answer cannot be read as a formula{hint}") from None
     numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
     digits = sum(len(re.sub(r"e.*|\.", "", repr(value)).strip("0")) for value in numbers)
     if digits > MOST_DIGITS:
-        raise ExpressionError(
-            f"your formula holds numbers with {digits} digits in all, as a fitted curve does; a "
-            f"formula is asked for, and at most {MOST_DIGITS} are read"
-        )
+        raise ExpressionError(SAID["digits"].format(digits=digits, most=MOST_DIGITS))
 
     def function(*values):
         arrays = [np.asarray(value, dtype=float) for value in values]
@@ -126,7 +101,7 @@ def parse(text, names):
 def _value(node, values, depth=DEEPEST):
     """Return what a part of the tree comes to, for the values of the symbols."""
     if depth == 0:
-        raise ExpressionError("your formula is nested too deeply: simplify it")
+        raise ExpressionError(SAID["deep"])
 
     def of(nodes):
         return [_value(inner, values, depth - 1) for inner in nodes]
@@ -157,25 +132,25 @@ def _value(node, values, depth=DEEPEST):
 def _refusal(node, names):
     """Return words for a part of the tree that is no formula."""
     match node:
-        case ast.Constant(value=bool()):
-            return "your formula holds a truth value, True or False"
         case ast.Name(id=name):
             allowed = ", ".join(names) or "none"
             other = f"your formula holds the symbol {_short(name)}; it may hold: {allowed}"
-            return NAMES.get(name, other)
-        case ast.Tuple():
-            return POINT
+            return SAID["names"].get(name, other)
         case ast.Compare() | ast.Call(func=ast.Name(id="Eq" | "Equality")):
-            return EQUATION
+            return SAID["equation"]
         case ast.Call(func=ast.Name(id=name)) if name in names:
             return f"write the multiplication *, as in {name}*(…)"
         case ast.Call(func=ast.Name(id=name), keywords=[]):
             return f"your formula holds the function {_short(name)}, not known here"
         case ast.Call(func=ast.Constant() | ast.BinOp()):
-            return "write the multiplication *, as in 2*(u + v)"
+            return SAID["product"]
+        case ast.Constant(value=bool()):
+            return SAID["truth"]
         case ast.BinOp(op=ast.BitOr()):
-            return "an absolute value is written Abs(x)"
-    return FORMULA
+            return SAID["absolute"]
+        case ast.Tuple():
+            return SAID["point"]
+    return SAID["other"]
 
 
 def _piecewise(arguments, values, depth):
@@ -192,7 +167,7 @@ def _piecewise(arguments, values, depth):
 
 def _holds(node, values, depth):
     if depth == 0:
-        raise ExpressionError("your formula is nested too deeply: simplify it")
+        raise ExpressionError(SAID["deep"])
     match node:
         case ast.Constant(value=bool() as value):
             return np.bool_(value)

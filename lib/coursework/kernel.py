@@ -13,12 +13,12 @@ H = 1e-5  # of central differences
 # 1: a tangent kernel
 
 
-def tangent_data(rng):
+def data_1(rng):
     a, b, c = (between(rng, 0.4, 1.6) for _ in range(3))
     return {"activation": str(rng.choice(list(ACTIVATIONS))), "a": a, "b": b, "c": c}
 
 
-def tangent_compare(part, function, rng):
+def compare_1(part, function, rng):
     x, z = rng.uniform(-2.5, 2.5, (2, 16))
     weights = np.array([part.a, part.b, part.c])
 
@@ -46,7 +46,7 @@ def tangent_compare(part, function, rng):
 # 2: the linearized model
 
 
-def linear_data(rng):
+def data_2(rng):
     cases = []
     for kind in range(4):
         features = rounded(rng.standard_normal((4, 5)))
@@ -64,7 +64,7 @@ def linear_data(rng):
     return {"cases": cases}
 
 
-def linear_compare(got, t, K, k, y, f0, g0):
+def compare_2(got, t, K, k, y, f0, g0):
     def learned(t, f0):
         """Return what is added by f' = -K(f - y) at the new input."""
         rates, modes = np.linalg.eigh(K)
@@ -80,14 +80,14 @@ def linear_compare(got, t, K, k, y, f0, g0):
 # 3: how far lazy training goes
 
 
-def travel_data(rng):
+def data_3(rng):
     X = rounded(rng.standard_normal((3, 6)))
     # Far enough to be no longer lazy at the scale one.
     y, w0 = rounded(8 * rng.standard_normal(3)), rounded(rng.uniform(0.5, 1.5, 6))
     return {"X": X, "y": y, "w0": w0}
 
 
-def travel_compare(part, travel):
+def compare_3(part, travel):
     X, y, start = part.X, part.y, np.concatenate([part.w0, part.w0])
 
     def model(w):
@@ -108,7 +108,7 @@ def travel_compare(part, travel):
 # 4: the scale between the regimes
 
 
-def scale_data(rng):
+def data_4(rng):
     while True:
         X = rounded(rng.standard_normal((3, 8)))
         truth = np.zeros(8)
@@ -119,7 +119,7 @@ def scale_data(rng):
             return {"X": X, "y": y}
 
 
-def scale_compare(part, alpha):
+def compare_4(part, alpha):
     X, y = part.X, part.y
     ends = regimes.minimum_l1(X, y), regimes.minimum_l2(X, y)
     if alpha <= 0:
@@ -139,11 +139,3 @@ def scale_compare(part, alpha):
     right = crossing(1)
     slips = {"square": right**2, "logarithm": np.log10(right), "norm": crossing(2)}
     return right, slips | {"middle1": crossing(1, 0.25), "middle2": crossing(1, 0.75)}
-
-
-PARTS = {
-    "1": (tangent_data, tangent_compare),
-    "2": (linear_data, linear_compare),
-    "3": (travel_data, travel_compare),
-    "4": (scale_data, scale_compare),
-}

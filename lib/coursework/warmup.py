@@ -18,7 +18,7 @@ def _gradient(y):
 # 1: what is conserved
 
 
-def conserved_data(rng):
+def data_1(rng):
     while True:
         p, (a, b) = int(rng.integers(2, 5)), rng.choice(np.arange(3, 30), 2, replace=False) / 10
         # Else two mistakes cancel.
@@ -26,7 +26,7 @@ def conserved_data(rng):
             return {"p": p, "a": float(a), "b": float(b)}
 
 
-def conserved_compare(part, function, rng):
+def compare_1(part, function, rng):
     u, v = rng.uniform(0.4, 2.2, (2, 24))
     h = 10 ** rng.uniform(-5.5, -4.5, 24)  # whoever knew it could make a wave that fits
     p, a, b = part.p, part.a, part.b
@@ -55,16 +55,14 @@ def conserved_compare(part, function, rng):
     if np.allclose(values, function(v, u), rtol=1e-9):
         return "your expression is symmetric in u and v, which this flow is not, and it changes"
     worst = compare.percent(min(float(np.nan_to_num(changes, nan=1.0).max()), 1.0))
-    return (
-        f"your expression changes along the flow: at some points by {worst} of what its two terms "
-        "would change by, if they did not cancel at all"
-    )
+    terms = "what its two terms would change by, if they did not cancel at all"
+    return f"your expression changes along the flow: at some points by {worst} of {terms}"
 
 
 # 2: the rate at the end
 
 
-def rate_data(rng):
+def data_2(rng):
     while True:
         y, u0, v0 = (between(rng, *r) for r in ((1.2, 2.8), (0.9, 1.9), (0.15, 0.8)))
         # All the wrong answers below must be told apart.
@@ -72,7 +70,7 @@ def rate_data(rng):
             return {"y": y, "u0": u0, "v0": v0}
 
 
-def rate_compare(part, rate):
+def compare_2(part, rate):
     y, start = part.y, np.array([part.u0, part.v0])
     end = gradient_flow(_gradient(y), start, 40.0, rtol=1e-10, atol=1e-12).final
     right, imbalance = 2 * np.sum(end**2), start[0] ** 2 - start[1] ** 2
@@ -84,7 +82,7 @@ def rate_compare(part, rate):
 # 3: the time until the loss is small
 
 
-def time_data(rng):
+def data_3(rng):
     cases = []
     for sign in (1, 1, -1, 1):
         u0, v0 = between(rng, 0.8, 1.6), between(rng, 0.1, 0.6)
@@ -100,7 +98,7 @@ def _duration(share_of_error, y, u0, v0):
     return quad(lambda x: 1 / ((y - x) * np.hypot(imbalance, 2 * x)), x0, x1)[0]
 
 
-def time_compare(got, share, y, u0, v0):
+def compare_3(got, share, y, u0, v0):
     imbalance, start, efolds = u0**2 - v0**2, u0**2 + v0**2, -np.log(share)
     bound = scalar.rate_bound(imbalance, scalar.margin(y, u0 * v0))
     right, end = _duration(np.sqrt(share), y, u0, v0), np.hypot(imbalance, 2 * y)
@@ -111,14 +109,14 @@ def time_compare(got, share, y, u0, v0):
 # 4: what descent does to the imbalance
 
 
-def drift_data(rng):
+def data_4(rng):
     while True:
         y, u0, v0 = (between(rng, *r) for r in ((1.0, 2.0), (0.9, 1.6), (0.1, 0.5)))
         if u0**2 - v0**2 > 0.6 and abs(u0**2 - v0**2 - 1) > 0.15:
             return {"y": y, "u0": u0, "v0": v0, "steps": STEPS}
 
 
-def drift_compare(part, drift):
+def compare_4(part, drift):
     y, u0, v0 = part.y, part.u0, part.v0
     imbalance, share = abs(u0**2 - v0**2), steps.lost_imbalance(u0, v0, y)
     right, first = imbalance * share, STEPS[0]
@@ -126,11 +124,3 @@ def drift_compare(part, drift):
     largest = abs(imbalance - abs(u**2 - v**2))
     slips = {"sign": -right, "relative": share, "largest": largest / first, "undivided": largest}
     return right, slips | {"smallest": right * STEPS[-1], "power": right / STEPS[-1]}
-
-
-PARTS = {
-    "1": (conserved_data, conserved_compare),
-    "2": (rate_data, rate_compare),
-    "3": (time_data, time_compare),
-    "4": (drift_data, drift_compare),
-}

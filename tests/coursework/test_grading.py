@@ -484,9 +484,9 @@ def test_nothing_hidden_is_seen_by_a_student(klass):
 def test_the_gradebook_holds_what_the_table_says(klass):
     with gradebook.opened(klass["out"]) as book:
         scores = book.scores("warmup")
-        names = {student.id for student in book.nbgrader.students}
-        assert book.nbgrader.find_student("ann").first_name == "First0"
-        ann = book.nbgrader.find_submission("warmup", "ann")
+        names = {student.id for student in book.students}
+        assert book.find_student("ann").first_name == "First0"
+        ann = book.find_submission("warmup", "ann")
         assert ann.score == 7
         assert ann.notebooks[0].needs_manual_grade
     for student, row in klass["rows"].items():
@@ -683,10 +683,10 @@ def test_only_by_name_is_something_removed(course, klass, capsys):
 def give_points(course, student, cell, points, comment=None):
     """Give points as a person does in the formgrader."""
     with gradebook.opened(course / "out") as book:
-        entry = book.nbgrader.find_grade(cell, "warmup", "warmup", student)
+        entry = book.find_grade(cell, "warmup", "warmup", student)
         entry.manual_score, entry.needs_manual_grade = points, False
         if comment:
-            found = book.nbgrader.find_comment(cell, "warmup", "warmup", student)
+            found = book.find_comment(cell, "warmup", "warmup", student)
             found.manual_comment = comment
         book.db.commit()
 
@@ -806,7 +806,7 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_grade(klass, tmp_pat
         entry = expected[row["student"]]
         assert (row["status"], float(row["points"])) == (entry.status, entry.points)
     with gradebook.opened(tmp_path / "out") as book:
-        assert len(book.nbgrader.assignment_submissions("warmup")) == 2
+        assert len(book.assignment_submissions("warmup")) == 2
 
 
 def descendants(pid):

@@ -109,14 +109,14 @@ class World:
         with gradebook.opened(self.base / "out") as book:
             if student not in book.scores("warmup"):
                 return
-            entry = book.nbgrader.find_grade(cell, "warmup", "warmup", student)
+            entry = book.find_grade(cell, "warmup", "warmup", student)
             entry.manual_score, entry.needs_manual_grade = points, False
             book.db.commit()
         self.given[student][cell] = points
 
     def forget(self, student):
         where = ("warmup", self.base.parent / "roster.csv", self.base / "out")
-        grade.forget(student, *where, sources=self.base.parent / "source")
+        grade.forget(student, *where, sources=self.base.parent / "source", yes=True)
         self.received[student], self.graded[student], self.given[student] = set(), None, {}
 
     # What must be true

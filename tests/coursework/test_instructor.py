@@ -73,7 +73,7 @@ def give_points(out):
     with gradebook.opened(out) as book:
         for student in ("ann", "bob"):
             for cell, points in (("warmup-4-text", 3), ("warmup-5", 2.5)):
-                entry = book.nbgrader.find_grade(cell, "warmup", "warmup", student)
+                entry = book.find_grade(cell, "warmup", "warmup", student)
                 entry.manual_score, entry.needs_manual_grade = points, False
         book.db.commit()
 

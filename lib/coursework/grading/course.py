@@ -12,11 +12,10 @@ import json
 import math
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from coursework import engine
+from coursework import engine, words
 from coursework.grading import gradebook, intake, outputs, rebuild, source
 
 JUDGE = ("engine", "answers", "expressions", "compare")
@@ -78,8 +77,7 @@ def open_course(out, asked, enrolled):
         with gradebook.opened(out) as book:
             release = book.enter_assignment(asked)
             place = out / "source" / asked.assignment / f"{asked.assignment}.ipynb"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(asked.path, place)  # where nbgrader's own tools look for it
+            write_whole(place, asked.path.read_bytes())  # where nbgrader's own tools look for it
             secret = out / "secret"  # from which hidden instances are drawn
             if not secret.exists():
                 write_whole(secret, secrets.token_hex(32) + "\n", mode=0o600)
@@ -126,40 +124,40 @@ def receive(course, files, strangers, policy):
 
     `strangers` are the files of nobody; None leaves what is known of them.
     """
-    known = course.book.all("receipt", course.assignment)
+    receipts = course.book.all("receipt", course.assignment)
     for student in course.students:
+        known = receipts.setdefault(student.id, [])
         found = [(entry, intake.read(entry.path)) for entry in files.get(student.id, [])]
         notebooks = {
             read.digest: entry.path.name
             for entry, read in found
             if rebuild.count_answers(course.release, read.cells) is not None
         }
-        for entry, read in found:
-            doubts = [*entry.doubts]
+        for (path, doubts), read in found:
             others = {name for digest, name in notebooks.items() if digest != read.digest}
             if others and read.digest in notebooks:
                 names = outputs.one_line(", ".join(sorted(others)), 80)
-                doubts.append(f"there were several notebooks: also {names}")
-            stamp = intake.time_of(entry.path).astimezone(datetime.UTC)
-            item = f"{stamp.isoformat(timespec='seconds')} {read.digest}"
-            if item not in known.get(student.id, {}):
-                _keep(course, student, entry.path, item, doubts, read.notes)
+                doubts = [*doubts, f"there were several notebooks: also {names}"]
+            time = intake.time_of(path).isoformat(timespec="seconds")
+            if (time, read.digest) not in [(own["time"], own["digest"]) for own in known]:
+                own = {"digest": read.digest, "name": outputs.one_line(path.name, 80), "time": time}
+                known.append(own | {"notes": read.notes, "doubts": doubts})
+                _keep(course, student, path, own)
+        course.book.put("receipt", course.assignment, student.id, known)
     if strangers is not None:
-        course.book.put("strangers", course.assignment, "", "names", strangers)
+        course.book.put("strangers", course.assignment, "", strangers)
     rules = rules_of(course) | {k: v for k, v in policy.items() if v is not None}
-    course.book.put("policy", course.assignment, "", "rules", rules)
+    course.book.put("policy", course.assignment, "", rules)
     course.book.db.commit()
 
 
-def _keep(course, student, path, item, doubts, notes):
-    stamp, digest = item.split(" ")
+def _keep(course, student, path, own):
     with contextlib.suppress(ValueError):  # a link, a folder: there is nothing to copy
-        data, place = intake.content(path), received_path(course, student, digest)
+        data, place = intake.content(path), received_path(course, student, own["digest"])
         if not place.exists():
             write_whole(place, data)
-    value = {"name": outputs.one_line(path.name, 80), "doubts": doubts, "notes": notes}
-    course.book.put("receipt", course.assignment, student.id, item, value)
-    log(course, "received", student=student.id, name=value["name"], handed_in=stamp, sha256=digest)
+    said = {"name": own["name"], "handed_in": own["time"], "sha256": own["digest"]}
+    log(course, "received", student=student.id, **said)
 
 
 def received_path(course, student, digest):
@@ -169,8 +167,8 @@ def received_path(course, student, digest):
 
 def rules_of(course):
     """Return the rules for late submissions."""
-    found = course.book.all("policy", course.assignment).get("", {}).get("rules", {})
-    return {"deadline": None, "grace": 0.0, "late": "accept"} | found
+    rules = course.book.all("policy", course.assignment).get("", {})
+    return {"deadline": None, "grace": 0.0, "late": "accept"} | rules
 
 
 def checked(policy, enrolled):
@@ -186,13 +184,11 @@ def checked(policy, enrolled):
 
 def _moment(text, what="deadline"):
     """Return the time that a text says; without a zone it is this machine's. None for no text."""
+    if not (text or "").strip():
+        return None
     try:
         return datetime.datetime.fromisoformat(text.strip()).astimezone(datetime.UTC)
-    except AttributeError:
-        return None
     except ValueError:
-        if not text.strip():
-            return None
         raise ValueError(f"{what} must be like 2026-05-01T23:59, got {text!r}") from None
 
 
@@ -210,33 +206,29 @@ class State(NamedTuple):
 def survey(course):
     """Read what was received, and return the `State`."""
     receipts, rules = course.book.all("receipt", course.assignment), rules_of(course)
-    chosen = {s.id: _choose(course, s, receipts.get(s.id, {}), rules) for s in course.students}
-    stored = course.book.all("record", course.assignment)
-    records = {student: entry["record"] for student, entry in stored.items()}
-    return State(chosen, records, _copies(course, chosen))
+    chosen = {s.id: _choose(course, s, receipts.get(s.id, []), rules) for s in course.students}
+    return State(chosen, course.book.all("record", course.assignment), _copies(course, chosen))
 
 
 def _choose(course, student, receipts, rules):
     """Return what counts: the newest notebook in which something is answered, and is in time."""
     deadline = _moment(student.fields.get("deadline")) or _moment(rules["deadline"])
     sequence = []
-    for item, value in sorted(receipts.items()):
-        stamp, digest = item.split(" ")
-        if sequence and sequence[-1].digest == digest:
+    for receipt in sorted(receipts, key=lambda own: (own["time"], own["digest"])):
+        if sequence and sequence[-1].digest == receipt["digest"]:
             continue  # the same file once more: the first time counts
-        path, late = received_path(course, student, digest), 0.0
-        cells, notes = intake.read(path)[1:] if path.exists() else ([], value["notes"])
+        path, late = received_path(course, student, receipt["digest"]), 0.0
+        cells, notes = intake.read(path)[1:] if path.exists() else ([], receipt["notes"])
         if deadline is not None:
-            after = datetime.datetime.fromisoformat(stamp) - deadline
+            after = datetime.datetime.fromisoformat(receipt["time"]) - deadline
             late = max(0.0, after.total_seconds() - 60 * float(rules["grace"]))
-        notes = [f"late by {_span(late)}"] * bool(late) + notes
-        own = (digest, value["name"], stamp, late, cells, notes, value["doubts"])
-        sequence.append(Chosen("ready" if cells else "rejected", *own))
+        read = {"notes": [f"late by {_span(late)}"] * bool(late) + notes, "cells": cells}
+        sequence.append(Chosen("ready" if cells else "rejected", late=late, **receipt | read))
     if not sequence:
         return Chosen("missing", notes=["nothing was handed in"])
     in_time = [own for own in sequence if not own.late or rules["late"] != "reject"]
-    refused = [own.name for own in sequence if own.late and rules["late"] == "reject"]
-    refused = [f"handed in late and does not count: {name}" for name in refused]
+    words = "handed in late and does not count"
+    refused = [f"{words}: {own.name}" for own in sequence if own not in in_time]
     if not in_time:
         return Chosen("late", time=sequence[-1].time, late=sequence[0].late, notes=refused)
 
@@ -245,11 +237,11 @@ def _choose(course, student, receipts, rules):
         return bool(own.cells), count is not None, bool(count), own.time
 
     best, last = max(in_time, key=rank), in_time[-1]
-    doubts = list(best.doubts)
     if best is not last:
         why = "nothing is answered there" if last.cells else "; ".join(last.notes)
-        doubts.append(f"{best.name} was taken, not {last.name}: {why}")
-    return best._replace(notes=refused + best.notes, doubts=doubts)
+        taken = f"{best.name} was taken, not {last.name}: {why}"
+        best = best._replace(doubts=[*best.doubts, taken])
+    return best._replace(notes=refused + best.notes)
 
 
 def _span(seconds):
@@ -283,7 +275,7 @@ def is_stale(state, student):
 
 def judge_digest(assignment):
     """Return a digest of what judges an assignment, to notice when that has changed."""
-    texts = [engine.TERM.encode(), engine.TASKS.read_bytes()]
+    texts = [engine.TERM.encode(), words.PATH.read_bytes()]
     for name in (*JUDGE, assignment):
         texts.append(Path(engine.__file__).with_name(f"{name}.py").read_bytes())
     return hashlib.sha256(b"\0".join(texts)).hexdigest()

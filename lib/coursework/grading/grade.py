@@ -14,25 +14,17 @@ from pathlib import Path
 from coursework import normalise
 from coursework.grading import course as folder
 from coursework.grading import intake, outputs, rebuild, report, roster, sandbox, source, work
+from coursework.words import SAID
 
 Place = str | Path
 
 
 def grade(
-    submissions: Place,
-    assignment: str,
-    students: Place,
-    out: Place = "course",
-    *,
-    only: Sequence[str] = (),
-    regrade: bool = False,
-    workers: int = 2,
-    limits: sandbox.Limits | None = None,
-    sources: Place | None = None,
-    progress: bool = True,
-    policy: dict | None = None,
-    examine: Callable = work.side_by_side,
-) -> str:
+    submissions: Place, assignment: str, students: Place, out: Place = "course", *,
+    only: Sequence[str] = (), regrade: bool = False, workers: int = 2,
+    limits: sandbox.Limits | None = None, sources: Place | None = None, progress: bool = True,
+    policy: dict | None = None, examine: Callable = work.side_by_side,
+) -> str:  # fmt: skip
     """Grade the submissions of a class and return the summary for the screen.
 
     Who has been graded before, and has handed in nothing else since, keeps the grade: so a run
@@ -114,7 +106,7 @@ def grade(
         rows = report.write_all(course, state)
     text = f"{len(todo)} graded in {time.monotonic() - begin:.0f} s, "
     text += f"{len(chosen) - len(todo)} left as they were\n"
-    how = f"{walls.words}; {sandbox.KEPT_OUT} ({workers} at a time)"
+    how = f"{walls.words}; {SAID['walls']['all']} ({workers} at a time)"
     return text + report.summary(course, rows, how)
 
 
@@ -136,16 +128,19 @@ def update(
 
 def forget(
     student: str, assignment: str, students: Place, out: Place = "course", *,
-    sources: Place | None = None,
+    sources: Place | None = None, yes: bool = False,
 ) -> str:  # fmt: skip
     """Take a student's submission and grade out of the course, by name; return words for it.
 
-    The files that were received stay in their folder, and the log keeps the points.
+    Asks first, unless told `yes`. The files that were received stay in their folder, and the log
+    keeps the points.
     """
     enrolled = {s.id: s for s in roster.read(students)}
     if normalise(student) not in enrolled:
         raise ValueError(f"not on the roster: {student}")
     own, asked = enrolled[normalise(student)], source.read(assignment, sources)
+    if not yes and input(f"Remove {own.id}'s grade? Type yes: ").strip() != "yes":
+        return "nothing was changed"
     with folder.open_course(out, asked, list(enrolled.values())) as course:
         course.book.forget(assignment, own)
         for step in ("autograded", "feedback"):
@@ -173,12 +168,12 @@ def enter(course, student, choice, rebuilt, outcome, walls):
         doubts.append(words + f", whose numbers make part {right} right" * bool(right))
     automatic = {g.grade_id.removesuffix("-check") for g in course.source.graded if not g.by_person}
     beside = {_part(name, course) for name in rebuilt.extras}
+    touched = beside | {_part(name, course) for name in set(rebuilt.answered) - automatic}
     for graded in course.source.graded:
         part, found = graded.label.split("-")[0], results.get(graded.grade_id)
         if graded.by_person:
-            mine = [n for n in rebuilt.answered if _part(n, course) == part and n not in automatic]
-            touched = bool(mine) or part in beside
-            grades[graded.grade_id] = (None, None, True) if touched else (0.0, "No response.", 0)
+            empty = (0.0, "No response.", False)
+            grades[graded.grade_id] = (None, None, True) if part in touched else empty
         elif found is not None:
             grades[graded.grade_id] = (found.points, None, False)
             if found.empty and part in beside:
@@ -199,7 +194,7 @@ def enter(course, student, choice, rebuilt, outcome, walls):
         for name in course.book.enter(course.source, student, grades, handed_in):
             words = f"a person's points stand in part {labels[name]}, against new automatic ones"
             record["doubts"].append(words)
-    course.book.put("record", course.assignment, student.id, "record", record)
+    course.book.put("record", course.assignment, student.id, record)
     course.book.db.commit()
     return record
 

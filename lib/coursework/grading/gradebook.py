@@ -18,16 +18,20 @@ from nbgrader import preprocessors as steps
 from nbgrader.api import Gradebook, MissingEntry
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from traitlets.config import Config
+from traitlets.log import get_logger
 
-# A stub that runs: the check below it then says that there is no answer yet.
-STUB = "# YOUR CODE HERE"
 # In the order of `nbgrader generate_assignment`, without its header.
 RELEASE = (
     *(steps.ClearSolutions, steps.LockCells, steps.CheckCellMetadata, steps.ClearOutput),
     *(steps.ClearHiddenTests, steps.ClearMarkScheme, steps.ComputeChecksums),
 )
-
-
+# A stub that runs: the check below it then says that there is no answer yet.
+STUB = Config({"ClearSolutions": {"code_stub": {"python": "# YOUR CODE HERE"}}})
+NAMES = ("first_name", "last_name", "email")  # what the roster may say of a student
+TABLE = """
+CREATE TABLE IF NOT EXISTS coursework
+(kind TEXT, assignment TEXT, student TEXT, value TEXT, PRIMARY KEY (kind, assignment, student))"""
 SCORES = """
 SELECT s.student_id, c.name, g.auto_score, g.manual_score, g.extra_credit, g.needs_manual_grade,
     (SELECT m.manual_comment FROM comment m JOIN base_cell b ON m.cell_id = b.id
@@ -45,49 +49,35 @@ def release(notebook):
     RuntimeError, nbformat.ValidationError
         If a region is not closed, or a cell's metadata is wrong or repeated.
     """
+    get_logger().setLevel(logging.ERROR)
     notebook, resources = nbformat.from_dict(notebook), {"nbgrader": {}}
-    for make in RELEASE:
-        preprocessor = make(parent=None)
-        preprocessor.log.setLevel(logging.ERROR)
-        if make is steps.ClearSolutions:
-            preprocessor.code_stub = {"python": STUB}
-        notebook, resources = preprocessor.preprocess(notebook, resources)
+    for step in RELEASE:
+        notebook, resources = step(config=STUB).preprocess(notebook, resources)
     return notebook
 
 
-class Book:
+class Book(Gradebook):
     """The gradebook of a course folder, open: see `opened`."""
 
     def __init__(self, out):
         path = Path(out) / "gradebook.db"
-        self.url = f"sqlite:///{path}"
         if not path.exists():
             _create(path)
-        self.nbgrader = Gradebook(self.url)
-        self.db = self.nbgrader.db
-        columns = "kind TEXT, assignment TEXT, student TEXT, item TEXT, value TEXT"
-        key = "PRIMARY KEY (kind, assignment, student, item)"
-        self.db.execute(text(f"CREATE TABLE IF NOT EXISTS coursework ({columns}, {key})"))
+        self.url = f"sqlite:///{path}"
+        super().__init__(self.url)
+        self.db.execute(text(TABLE))
         self.db.commit()
 
-    def put(self, kind, assignment, student, item, value):
+    def put(self, kind, assignment, student, value):
         """Store a value (without a commit)."""
-        values = {"k": kind, "a": assignment, "s": student, "i": item, "v": json.dumps(value)}
-        self.db.execute(text("INSERT OR REPLACE INTO coursework VALUES (:k,:a,:s,:i,:v)"), values)
-
-    def drop(self, kind, assignment, student):
-        """Remove the values of a student (without a commit)."""
-        where = "kind = :k AND assignment = :a AND student = :s"
-        values = {"k": kind, "a": assignment, "s": student}
-        self.db.execute(text(f"DELETE FROM coursework WHERE {where}"), values)
+        values = {"k": kind, "a": assignment, "s": student, "v": json.dumps(value)}
+        self.db.execute(text("INSERT OR REPLACE INTO coursework VALUES (:k, :a, :s, :v)"), values)
 
     def all(self, kind, assignment):
-        """Return student → item → value."""
-        found = {}
-        where = "SELECT student, item, value FROM coursework WHERE kind = :k AND assignment = :a"
-        for student, item, value in self.db.execute(text(where), {"k": kind, "a": assignment}):
-            found.setdefault(student, {})[item] = json.loads(value)
-        return found
+        """Return student → value; what belongs to no student stands under the empty id."""
+        where = "SELECT student, value FROM coursework WHERE kind = :k AND assignment = :a"
+        found = self.db.execute(text(where), {"k": kind, "a": assignment})
+        return {student: json.loads(value) for student, value in found}
 
     def enter_assignment(self, source):
         """Enter an assignment and return its release.
@@ -95,24 +85,23 @@ class Book:
         Raises
         ------
         ValueError
-            If the graded cells are others than those of submissions that are in the gradebook.
+            If it cannot be released, or its graded cells are others than those of submissions
+            that are in the gradebook.
         """
         name, digest = source.assignment, source.digest
-        made = release(source.notebook)
-        if self.all("source", name).get("", {}).get("digest") == digest:
-            return made
         resources = {"notebook": name, "assignment": name, "db_url": self.url}
         try:
-            self.nbgrader.update_or_create_assignment(name)
-            saver = steps.SaveCells(parent=None)
-            saver.log.setLevel(logging.ERROR)
-            saver.preprocess(nbformat.from_dict(made), {"nbgrader": resources})
-        except RuntimeError as error:
+            made = release(source.notebook)
+            if self.all("source", name) == {"": digest}:
+                return made
+            self.update_or_create_assignment(name)
+            steps.SaveCells().preprocess(nbformat.from_dict(made), {"nbgrader": resources})
+        except (RuntimeError, nbformat.ValidationError) as error:
             raise ValueError(
                 f"{source.path} cannot be released: {error}. If its graded cells were changed "
                 "after submissions had been graded, grade into another folder (--out)"
             ) from None
-        self.put("source", name, "", "digest", digest)
+        self.put("source", name, "", digest)
         self.db.commit()
         self.db.expire_all()
         return made
@@ -132,10 +121,10 @@ class Book:
         list of str
             Grade ids in which a person's points stand against new automatic ones.
         """
-        name, assignment = student.name, source.assignment
-        self.enter_student(student)
+        names = {key: student.fields.get(key) or None for key in NAMES}
+        self.update_or_create_student(student.name, lms_user_id=student.id, **names)
         with self.db.no_autoflush:  # nbgrader links its objects before it adds them
-            submission = self.nbgrader.update_or_create_submission(assignment, name)
+            submission = self.update_or_create_submission(source.assignment, student.name)
         submission.timestamp = time.replace(tzinfo=None)
         hidden = []
         for grade in submission.notebooks[0].grades:
@@ -145,22 +134,15 @@ class Book:
             grade.auto_score = points
             grade.needs_manual_grade = human or grade.name in hidden
         for comment in submission.notebooks[0].comments:
-            words = grades.get(comment.name, (None, None, False))[1]
-            comment.auto_comment = words
+            comment.auto_comment = grades.get(comment.name, (None, None, False))[1]
         return hidden
-
-    def enter_student(self, student):
-        """Enter a student, with the names that the roster gives."""
-        keys = ("first_name", "last_name", "email")
-        names = {key: student.fields.get(key) or None for key in keys}
-        self.nbgrader.update_or_create_student(student.name, lms_user_id=student.id, **names)
 
     def forget(self, assignment, student):
         """Take a submission out of the gradebook; what was received stays in its folder."""
         with contextlib.suppress(MissingEntry):
-            self.nbgrader.remove_submission(assignment, student.name)
-        for kind in ("record", "receipt"):
-            self.drop(kind, assignment, student.id)
+            self.remove_submission(assignment, student.name)
+        gone = text("DELETE FROM coursework WHERE assignment = :a AND student = :s")
+        self.db.execute(gone, {"a": assignment, "s": student.id})
         self.db.commit()
 
     def scores(self, assignment):
@@ -196,8 +178,7 @@ def opened(out):
         If another program has locked it.
     """
     try:
-        book = Book(out)
-        with contextlib.closing(book.nbgrader):
+        with Book(out) as book:
             yield book
     except OperationalError as error:
         if "locked" not in str(error):

@@ -145,7 +145,7 @@ def time_of(path):
     try:
         text = path.with_name("timestamp.txt").read_text(encoding="utf-8").strip()
         time = datetime.datetime.fromisoformat(text.removesuffix(" UTC"))
-        return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+        return (time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).astimezone(datetime.UTC)
     except (OSError, ValueError):
         return datetime.datetime.fromtimestamp(path.lstat().st_mtime, datetime.UTC)
 
@@ -158,32 +158,29 @@ def content(path):
     ValueError
         With words for what it is instead.
     """
-    _need(not path.is_symlink(), "the file is a symbolic link, which is not followed")
+    # Not blocking and not following, whatever has come in the file's place since it was looked at.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        # Not blocking, so that a named pipe does not keep us waiting.
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise ValueError(f"the file cannot be opened: {error.strerror}") from None
-    try:
-        info = os.fstat(file)
+        info = path.lstat()
+        _need(not path.is_symlink(), "the file is a symbolic link, which is not followed")
         _need(stat.S_ISREG(info.st_mode), "this is no file but a folder, pipe or device")
         size = f"the file has {info.st_size >> 20} MB; at most {LARGEST >> 20} are read"
         _need(info.st_size <= LARGEST, size)
-        with open(file, "rb", closefd=False) as stream:
-            return stream.read(LARGEST + 1)
-    finally:
-        os.close(file)
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+            return file.read(LARGEST)
+    except OSError as error:
+        raise ValueError(f"the file cannot be opened: {error.strerror}") from None
 
 
 def read(path):
     """Read a file as a `Submission`; never raises for what it holds."""
-    digest = hashlib.sha256(path.name.encode("utf-8", "replace"))
+    data = path.name.encode("utf-8", "replace")
     try:
         data = content(path)
-        digest = hashlib.sha256(data)
-        return Submission(digest.hexdigest(), *_cells(data))
+        cells, notes = _cells(data)
     except ValueError as error:
-        return Submission(digest.hexdigest(), [], [str(error)])
+        cells, notes = [], [str(error)]
+    return Submission(hashlib.sha256(data).hexdigest(), cells, notes)
 
 
 def _cells(data):

@@ -44,22 +44,23 @@ def rebuild(release, cells):
     """
     known = {grade_id(cell): cell for cell in release.cells if grade_id(cell)}
     answers, extras, adopted = _sort(release, cells)
-    order, program, stage = [(None, own) for own in extras.get(None, [])], [], 0
+    order = [(None, own) for own in extras.get(None, [])]
     for cell in release.cells:
         order.append((cell, answers.get(grade_id(cell))))
         order += [(None, own) for own in extras.get(_key(cell), [])]
-    made, last = [_filled(cell, own) for cell, own in order], "the top"
-    for number, filled in enumerate(made):
-        filled["id"], name = f"cell-{number}", grade_id(filled)
-        last, words = name or last, f"cell {name}" if name else f"a cell added after {last}"
-        stage += last == name and name.endswith("-given")
-        if filled.cell_type == "code":
-            entry = {"id": filled["id"], "source": filled.source, "stage": stage}
+    made, program, places, last, stage = [], [], [], None, 0
+    for number, (cell, own) in enumerate(order):
+        made.append(_filled(cell, own))
+        made[-1]["id"], name = f"cell-{number}", grade_id(made[-1])
+        last, stage = name or last, stage + (name or "").endswith("-given")
+        places += [last] * (cell is None)
+        if made[-1].cell_type == "code":
+            words = f"cell {name}" if name else f"a cell added after {last or 'the top'}"
+            entry = {"id": made[-1]["id"], "source": made[-1].source, "stage": stage}
             program.append(entry | {"grade_id": name, "name": words})
     notebook = nbformat.v4.new_notebook(cells=made, metadata=release.metadata)
     answered = [name for name, cell in answers.items() if _differs(cell, known[name])]
     notes, doubts = _notes(known, cells, answers, adopted)
-    places = [(key if key in known else _before(release, key)) for key in extras]
     return Rebuilt(notebook, program, notes, doubts, answered, places)
 
 
@@ -84,16 +85,6 @@ def squeeze(text):
 def _key(cell):
     """Return what a cell of the release is recognised by: its grade id, else its text."""
     return grade_id(cell) or f"text:{squeeze(cell.source)}"
-
-
-def _before(release, key):
-    """Return the last grade id at or above the cell of the release with this key."""
-    last = None
-    for cell in release.cells:
-        last = grade_id(cell) or last
-        if _key(cell) == key:
-            return last
-    return None
 
 
 def _sort(release, cells):
@@ -161,28 +152,23 @@ def _notes(known, cells, answers, adopted):
     for cell in cells:
         texts.setdefault(cell.grade_id, []).append(squeeze(cell.source))
     locked = {name: squeeze(cell.source) for name, cell in known.items() if not is_solution(cell)}
+    edited = [n for n, text in locked.items() if n in texts and text not in texts[n]]
     turned = [n for n, own in answers.items() if own.kind != "code" == known[n].cell_type]
-    notes = _words(
-        {
-            "repeated cells, all run in order": [n for n in known if len(texts.get(n, ())) > 1],
-            "edited locked cells, restored": [
-                name for name, text in locked.items() if name in texts and text not in texts[name]
-            ],
-            "deleted locked cells, restored": [name for name in locked if name not in texts],
-        }
-    )
-    return notes, _words(
-        {
-            "missing answer cells": [n for n in known if n not in locked and n not in answers],
-            "answer cells turned into text, not run": turned,
-            "answer cells recognised by their place, not by their id": adopted,
-        }
-    )
+    notes = {
+        "repeated cells, all run in order": [n for n in known if len(texts.get(n, ())) > 1],
+        "edited locked cells, restored": edited,
+        "deleted locked cells, restored": [n for n in locked if n not in texts],
+    }
+    doubts = {
+        "missing answer cells": [n for n in known if n not in locked and n not in answers],
+        "answer cells turned into text, not run": turned,
+        "answer cells recognised by their place, not by their id": adopted,
+    }
+    return _words(notes), _words(doubts)
 
 
 def _words(kinds):
-    return [
-        f"{words}: {', '.join(names[:MOST_NAMED])}{', …' * (len(names) > MOST_NAMED)}"
-        for words, names in kinds.items()
-        if names
-    ]
+    def some(names):
+        return ", ".join(names[:MOST_NAMED]) + ", …" * (len(names) > MOST_NAMED)
+
+    return [f"{words}: {some(names)}" for words, names in kinds.items() if names]

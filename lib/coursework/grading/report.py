@@ -1,13 +1,12 @@
 """What is made of the gradebook: the table, and a page for each student."""
 
 import csv
-import html
 import io
 import math
 from collections import Counter
 from pathlib import Path
-from string import Template
 
+import jinja2
 import nbformat
 
 from coursework.grading import outputs
@@ -16,8 +15,12 @@ from coursework.grading.source import grade_id
 
 STATUSES = ("graded", "incomplete", "missing", "late", "rejected", "failed", "pending")
 OLDER = "graded with an earlier source or check"
-# A page that runs nothing and fetches nothing; all that others wrote is escaped.
-PAGE = Path(__file__).with_name("feedback.html")
+# The page runs nothing and fetches nothing; all that others wrote is escaped.
+SHEETS = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True,
+    autoescape=jinja2.select_autoescape(),
+)  # fmt: skip
+SHEETS.filters["plain"] = lambda text: outputs.plain(text, 20 * outputs.LONGEST)
 
 
 # The table
@@ -49,12 +52,16 @@ def log_changes(course, state):
 def rows(course, state):
     """Return everybody's line of the table as dicts."""
     scores, digest = course.book.scores(course.assignment), judge_digest(course.assignment)
-    strangers = course.book.all("strangers", course.assignment).get("", {}).get("names", [])
-    same = (state, scores, digest, strangers)
+    same = (state, scores, digest, strangers(course))
     return [_row(course, student, *same) for student in course.students]
 
 
-def _row(course, student, state, scores, digest, strangers):
+def strangers(course):
+    """Return the names of the files that belong to nobody."""
+    return course.book.all("strangers", course.assignment).get("", [])
+
+
+def _row(course, student, state, scores, digest, nobodys):
     scores = scores.get(student.name, {})
     choice, record = state.chosen[student.id], state.records.get(student.id)
     notes, doubts = list(choice.notes), [*choice.doubts, *state.flags.get(student.id, [])]
@@ -70,8 +77,8 @@ def _row(course, student, state, scores, digest, strangers):
             doubts.append("the points are those of another file than the one that counts now")
     elif status == "ready":
         status, notes = "pending", [*notes, "not graded yet"]
-    if status == "missing" and strangers:
-        files = outputs.one_line(", ".join(strangers), 80)
+    if status == "missing" and nobodys:
+        files = outputs.one_line(", ".join(nobodys), 80)
         doubts.append(f"perhaps among the files that belong to nobody: {files}")
     cells, total, waiting = {}, 0.0, []
     for graded in course.source.graded:
@@ -128,24 +135,16 @@ def write_csv(path, lines):
 
 def summary(course, table, walls):
     """Return what is shown on the screen at the end."""
-    counts = Counter(entry["status"] for entry in table)
-    waiting = sum(entry["needs_human"] == "yes" for entry in table)
-    odd = [entry for entry in table if entry["status"] != "graded" or entry["reason"]]
-    names = course.book.all("strangers", course.assignment).get("", {}).get("names", [])
-    old = sum(OLDER in entry["reason"] for entry in table)
-    lines = [
-        ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]),
-        f"{waiting} of {len(table)} wait for a person (column needs_human)",
-        *("  {student:<12}  {status:<10}  {points:>5}  {reason}".format(**e) for e in odd[:40]),
-        f"  … and {len(odd) - 40} more in the table" * (len(odd) > 40),
-        f"belong to nobody on the roster: {', '.join(names[:10])}{' …' * (len(names) > 10)}"
-        * bool(names),
-        f"{old} were {OLDER}; --regrade grades them again" * bool(old),
-        f"sandbox: {walls}",
-        f"grades: {course.out / 'grades.csv'}   feedback: {course.out / 'feedback'}",
-        f"gradebook: {course.out / 'gradebook.db'} (nbgrader, assignment {course.assignment})",
-    ]
-    return "\n".join(filter(None, lines))
+    counts = Counter(row["status"] for row in table)
+    said = {
+        "counts": [f"{counts[name]} {name}" for name in STATUSES if counts[name]],
+        "waiting": sum(row["needs_human"] == "yes" for row in table),
+        "odd": [row for row in table if row["status"] != "graded" or row["reason"]],
+        "old": [row for row in table if OLDER in row["reason"]],
+        "nobodys": strangers(course),
+    }
+    sheet = SHEETS.get_template("summary.txt")
+    return sheet.render(said, course=course, table=table, walls=walls, older=OLDER)
 
 
 # The notebook for the formgrader, and the page for the student
@@ -158,11 +157,8 @@ def _place(course, step, student, suffix):
 
 def write_notebook(course, student, notebook, outcome):
     """Write what the formgrader shows: what the cells have shown, and a verdict at each check."""
-    said = {
-        g.grade_id: f"Part {g.label}: {outcome.results[g.grade_id].message}"
-        for g in course.source.graded
-        if not g.by_person
-    }
+    labels, results = {g.grade_id: g.label for g in course.source.graded}, outcome.results.items()
+    said = {name: f"Part {labels[name]}: {result.message}" for name, result in results}
     for cell in notebook.cells:
         if cell.cell_type == "code":
             words, shown = said.get(grade_id(cell)), outcome.shown.get(cell["id"], [])
@@ -172,50 +168,21 @@ def write_notebook(course, student, notebook, outcome):
 
 def write_pages(course, state, table):
     """Write a page for each student: receipt, points, words, and the notebook as it ran."""
-    scores = course.book.scores(course.assignment)
+    scores, sheet = course.book.scores(course.assignment), SHEETS.get_template("feedback.html")
     for student, row in zip(course.students, table, strict=True):
         choice, record = state.chosen[student.id], state.records.get(student.id)
-        # Of what was found between students nothing is said here.
-        lines = [f"Points: {row['points'] or 'none yet'} of {row['max']}"]
-        lines += [f"Late: {row['late']}"] * bool(row["late"])
-        if choice.digest:
-            lines.append(f"Received: {choice.name}, handed in {choice.time}")
-            lines.append(f"SHA-256 of it: {choice.digest}")
-        notes = dict.fromkeys([*choice.notes, *(record["notes"] if record else [])])
-        lines += [f"Note: {note}" for note in notes]
-        lines += [f"Not graded by a person yet: {row['waiting']}"] * bool(row["waiting"])
         path, cells = _place(course, "autograded", student, ".ipynb"), []
         if record and record["status"] != "failed" and path.exists():
             cells = nbformat.read(path, as_version=4).cells
-        body = [_element("p", line) for line in lines]
         own = scores.get(student.name, {})
-        body += [_shown(cell, own.get(grade_id(cell)), course) for cell in cells]
-        title = html.escape(f"{course.assignment}: {row['status']}")
-        text = Template(PAGE.read_text(encoding="utf-8")).substitute(
-            title=title, body="".join(body)
-        )
+        said = {
+            "assignment": course.assignment,
+            # Of what was found between students nothing is said here.
+            "notes": dict.fromkeys([*choice.notes, *(record["notes"] if record else [])]),
+            "cells": [(cell, own.get(grade_id(cell))) for cell in cells],
+            "number": number,
+        }
+        text = sheet.render(said, row=row, choice=choice)
         path = _place(course, "feedback", student, ".html")
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text)
-
-
-def _element(tag, text, kind=""):
-    text = html.escape(outputs.plain(text, 20 * outputs.LONGEST))
-    return f"<{tag}{f' class={kind}' if kind else ''}>{text}</{tag}>"
-
-
-def _shown(cell, score, course):
-    """Return a cell as a piece of a page."""
-    parts, shown = [_element("pre", cell.source, cell.cell_type)], cell.get("outputs", [])
-    parts += [_element("pre", o["text"], "output") for o in shown if "text" in o]
-    bundles = [o.get("data", {}) for o in shown]
-    for data in [*bundles, *cell.get("attachments", {}).values()]:
-        for kind in {"image/png", "image/jpeg"} & set(data):
-            parts.append(f'<img alt="picture" src="data:{kind};base64,{data[kind]}">')
-        parts.append(data.get("text/html", ""))  # of our own making: see outputs.clean
-    if score is not None and grade_id(cell):
-        points, waiting, _, comment = score
-        words = "not graded by a person yet" if waiting else f"{number(points)} points"
-        parts.append(_element("p", words, "points"))
-        parts += [_element("p", comment, "comment")] * bool(comment)
-    return f"<section>{''.join(parts)}</section>"

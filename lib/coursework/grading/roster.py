@@ -43,12 +43,8 @@ def read_table(path, what):
     except csv.Error as error:
         raise ValueError(f"{what} {path} is no CSV file: {error}") from None
     columns = [name.strip() for name in head]
-    lines = [
-        dict.fromkeys(columns, "") | dict(zip(columns, line, strict=False))
-        for line in lines
-        if any(line)
-    ]
-    return lines, columns
+    rest = [""] * len(columns)  # of a line that is too short
+    return [dict(zip(columns, line + rest, strict=False)) for line in lines if any(line)], columns
 
 
 def read(path):

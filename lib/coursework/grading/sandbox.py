@@ -20,6 +20,7 @@ import psutil
 
 import coursework
 import overparam
+from coursework.words import SAID
 
 RUNNER = Path(__file__).with_name("runner.py")
 LIBRARY, HERE = Path(overparam.__file__).parent, Path(coursework.__file__).parent
@@ -29,12 +30,6 @@ MEGABYTE = 1 << 20
 LOOK_EVERY = 0.3  # seconds between two looks at time, memory and processes
 ASKS = b'{"asks": true}\n'
 
-COUNTED = {
-    "cgroup": "control group",
-    "systemd": "control group (systemd)",
-    "none": "no control group: memory that no process maps is not counted",
-}
-KEPT_OUT = "no network, no files but Python's own. Not kept in: what breaks the machine's kernel"
 HOMES = {"HOME": "home", "TMPDIR": "", "MPLCONFIGDIR": "mpl", "IPYTHONDIR": "ipython"}
 HOMES |= {"OVERPARAM_TASKS": "tasks"}
 
@@ -69,7 +64,7 @@ class Walls(NamedTuple):
     @property
     def words(self):
         """For the table: what counts memory, or that nothing does."""
-        return f"bubblewrap, {COUNTED[self.group]}"
+        return f"bubblewrap, {SAID['walls'][self.group]}"
 
 
 class Outcome(NamedTuple):
@@ -214,9 +209,8 @@ def _remove(folder):
 
 def _ran_out(folders):
     """Tell whether the machine's kernel has killed for memory in a control group."""
-    files = [
-        folder / name for folder in folders for name in ("memory.events", "memory.oom_control")
-    ]
+    names = ("memory.events", "memory.oom_control")
+    files = [folder / name for folder in folders for name in names]
     words = [line.split() for f in files if f.exists() for line in f.read_text().splitlines()]
     return any(name == "oom_kill" and count != "0" for name, count in words)
 
@@ -224,7 +218,7 @@ def _ran_out(folders):
 # Running
 
 
-def run(cells, tasks, hidden, walls, limits, *, worker=0, seconds=None):
+def run(cells, tasks, hidden, walls, limits, worker=0):
     """Run cells in a sandbox and return what came out of it.
 
     Parameters
@@ -240,8 +234,6 @@ def run(cells, tasks, hidden, walls, limits, *, worker=0, seconds=None):
     limits : Limits
     worker : int
         The number of this worker; workers that run at the same time need different ones.
-    seconds : float, optional
-        What is left of the total time; by default all of it.
 
     Returns
     -------
@@ -250,7 +242,6 @@ def run(cells, tasks, hidden, walls, limits, *, worker=0, seconds=None):
     job = {"cells": cells, "uid": _uid(worker), "limits": limits._asdict()}
     first = json.dumps(job | {"tasks": base64.b64encode(pickle.dumps(tasks)).decode()}).encode()
     last = base64.b64encode(pickle.dumps(hidden))
-    limits = limits if seconds is None else limits._replace(total=seconds)
     with _group(str(worker), limits) as groups:
         inner = command(walls, limits, [sys.executable, "-sP", str(RUNNER)])
         if groups:

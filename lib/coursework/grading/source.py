@@ -47,10 +47,6 @@ def read(assignment, folder=None):
         there = ", ".join(sorted(p.parent.name for p in folder.glob("*/*.ipynb"))) or "none"
         raise ValueError(f"assignment {assignment!r} has no source {path}; there are: {there}")
     notebook = nbformat.read(path, as_version=4)
-    ids = [grade_id(cell) for cell in notebook.cells if grade_id(cell)]
-    if len(set(ids)) < len(ids):
-        twice = sorted({name for name in ids if ids.count(name) > 1})
-        raise ValueError(f"{path} uses a grade_id twice: {twice}")
     graded = [_graded(cell, assignment) for cell in notebook.cells if metadata(cell).get("grade")]
     if not graded:
         raise ValueError(f"{path} has no graded cell")

@@ -9,7 +9,8 @@ from coursework.grading import course as folder
 from coursework.grading import report, roster, source
 
 AUTOGRADER = Path(__file__).with_name("gradescope.py")
-COLUMNS = {"canvas": ("SIS Login ID", None), "moodle": ("Email address", "Grade")}
+# By which column students are found in the other system's table, and which one is filled in.
+SYSTEMS = {"canvas": ("SIS Login ID", ""), "moodle": ("Email address", "Grade"), "gradescope": ()}
 
 
 def upload(
@@ -40,22 +41,10 @@ def upload(
             text, more = _autograder(path, course, state, table, points)
         else:
             path = course.out / f"{system}-{assignment}.csv"
-            text, more = _fill(path, enrolled, points, *COLUMNS[system], **fill)
+            text, more = filled(path, enrolled, points, *SYSTEMS[system], **fill)
     named = [f"{student} ({why})" for student, why in sorted((left | more).items())]
     rest = f" and {len(named) - 30} more" if len(named) > 30 else ""
     return f"{text}\nleft out: {', '.join(named[:30]) or 'nobody'}{rest}"
-
-
-def _fill(path, enrolled, points, by, to, *, export, column=None, match=None, overwrite=False):
-    if not (column or to):
-        raise ValueError("name the column of the assignment with --column")
-    names = {normalise(s.fields.get("email", "")): s.id for s in enrolled}
-    names |= {s.id: s.id for s in enrolled}
-    lines, left = filled(export, column or to, match or by, names, points, overwrite)
-    if not lines:
-        return "nothing to write: no final points, or no id matches (--match)", left
-    report.write_csv(path, lines)
-    return f"{path}: {len(lines)} lines", left
 
 
 def _autograder(path, course, state, table, points):
@@ -120,45 +109,56 @@ def final_points(table, partial=False, zero=False):
     return points, left
 
 
-def filled(export, column, match, names, points, overwrite=False):
-    """Return lines of another system's own export with one column filled in.
+def filled(path, enrolled, points, by, to, *, export, column="", match="", overwrite=False):
+    """Write another system's own export with one column filled in.
 
     Parameters
     ----------
+    path : path
+        The file to write.
+    enrolled : list of roster.Student
+    points : dict
+        Id → points.
+    by, to : str
+        Where students are found and what is filled in, if `match` and `column` do not say it.
     export : path
     column, match : str
         The heading of the column to fill, or its beginning; the column to find students by.
-    names : dict
-        What may stand in `match` → id.
-    points : dict
-        Id → points.
     overwrite : bool
         Also where other points stand already.
 
     Returns
     -------
-    lines : list of dict
+    text : str
     left : dict
         Id → why there are points that went nowhere.
     """
+    column, match = column or to, match or by
+    if not column:
+        raise ValueError("name the column of the assignment with --column")
     lines, columns = roster.read_table(export, "the export")
     if match not in columns:
         raise ValueError(f"{export} has no column {match!r}; it has: {', '.join(columns[:8])}")
     fits = [c for c in columns if c == column] or [c for c in columns if c.startswith(column)]
     if len(fits) != 1:
         raise ValueError(f"the column {column!r} fits {len(fits)} columns of {export}, not one")
+    names = {normalise(s.fields.get("email", "")): s.id for s in enrolled}
+    names |= {s.id: s.id for s in enrolled}
     left, made = dict.fromkeys(points, "not in the export"), []
     for line in lines:
-        own, there = names.get(normalise(line.get(match, ""))), line.get(fits[0], "").strip()
+        own, there = names.get(normalise(line[match])), line[fits[0]].strip()
         if own not in points:
             # "Points Possible" belongs to Canvas's format and stays.
-            made += [line] * str(line.get("Student", "")).strip().startswith("Points Possible")
+            made += [line] * line.get("Student", "").strip().startswith("Points Possible")
         elif there in ("", "-") or overwrite or _same(there, points[own]):
             del left[own]
             made.append(line | {fits[0]: points[own]})
         else:
             left[own] = f"{there} stands there already, not {points[own]}"
-    return [{c: line.get(c, "") for c in columns} for line in made], left
+    if not made:
+        return "nothing to write: no final points, or no id matches (--match)", left
+    report.write_csv(path, made)
+    return f"{path}: {len(made)} lines", left
 
 
 def _same(text, points):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from coursework import answers, engine
 from coursework.grading import outputs, sandbox
+from coursework.words import SAID
 
 INSTANCES = 2  # hidden ones, for each function
 PATIENCE = 180  # seconds for judging, beyond the time that a submission may run
@@ -67,14 +68,14 @@ def examine(job, walls, limits, worker=0):
     another. The better result counts.
     """
     begin = time.monotonic()
-    events, stop, made = _attempt(job, job.program, walls, limits, worker, limits.total)
+    events, stop, made = _attempt(job, job.program, walls, limits, worker)
     if events is None:
         return Outcome("failed", ["the sandbox could not be started"], {}, {})
     notes, spoiled = [_words(stop, limits)] if stop else [], []
     for graded, stage in _in_doubt(job, made, stop):
-        left = max(1.0, limits.total - (time.monotonic() - begin))
+        rest = limits._replace(total=max(1.0, limits.total - (time.monotonic() - begin)))
         program = [entry for entry in job.program if entry["stage"] in (0, stage)]
-        alone, end, found = _attempt(job, program, walls, limits, worker, left)
+        alone, end, found = _attempt(job, program, walls, rest, worker)
         before, after = made[graded.grade_id], found.get(graded.grade_id)
         if alone and (after.points > before.points or (before.silent and not after.silent)):
             made[graded.grade_id] = after
@@ -82,15 +83,16 @@ def examine(job, walls, limits, worker=0):
             spoiled += [graded.label] * (not before.silent or stop is None)
         elif end and not (stop and stop[0]["stage"] == stage):
             notes.append(_words(end, limits))
-    if spoiled:
-        labels = ", ".join(spoiled)
-        notes.append(f"run without the earlier parts, which had spoiled it: part {labels}")
     silent = [g.label for g in job.graded if g.grade_id in made and made[g.grade_id].silent]
     names = {entry["id"]: entry["name"] for entry in job.program}
-    raised = [f"{names[e['cell']]} ({e['error']})" for e in events.values() if e["error"]]
-    notes += [f"errors in: {', '.join(raised[:4])}"] * bool(raised)
-    notes += [f"no answer to judge in part {', '.join(silent)}"] * bool(silent)
-    shown = {e["cell"]: outputs.clean(e["outputs"], e["cut"]) for e in events.values()}
+    raised = [f"{names[cell]} ({e['error']})" for cell, e in events.items() if e["error"]]
+    for words, found in {
+        "run without the earlier parts, which had spoiled it: part": spoiled,
+        "errors in:": raised[:4],
+        "no answer to judge in part": silent,
+    }.items():
+        notes += [f"{words} {', '.join(found)}"] * bool(found)
+    shown = {cell: outputs.clean(e["outputs"], e["cut"]) for cell, e in events.items()}
     return Outcome("incomplete" if stop and silent else "graded", notes, made, shown)
 
 
@@ -110,7 +112,7 @@ def _in_doubt(job, made, stop):
     return sorted(wanted, key=lambda pair: pair[1] == culprit)
 
 
-def _attempt(job, program, walls, limits, worker, seconds):
+def _attempt(job, program, walls, limits, worker):
     """Run a program in one sandbox and judge what came out.
 
     Returns events by cell id (None if the sandbox does not work), (entry, reason) of what stopped
@@ -120,26 +122,18 @@ def _attempt(job, program, walls, limits, worker, seconds):
     graded = [g for g in job.graded if not g.by_person and g.grade_id in by_id]
     tasks = {(name, g.label): engine.asked(name, g.label, job.student) for g in graded}
     hidden = {part: _hidden_ids(job, part) for (_, part), given in tasks.items() if given[1]}
-    asked = [
-        (name, part, [engine.asked(name, part, own)[1] for own in names])
-        for part, names in hidden.items()
-    ]
-    cells = [{"id": entry["id"], "source": entry["source"]} for entry in program]
-    run = sandbox.run(cells, tasks, asked, walls, limits, worker=worker, seconds=seconds)
+    asked = [(name, p, [engine.asked(name, p, own)[1] for own in ids]) for p, ids in hidden.items()]
+    run = sandbox.run(program, tasks, asked, walls, limits, worker)
     if not run.stopped and not any("started" in event for event in run.events):
         return None, None, {}
-    events = _accepted(run.events, set(by_id.values()) | {cell["id"] for cell in cells})
+    events = _accepted(run.events, {entry["id"] for entry in program})
     stop = next((e for e in program if events.get(e["id"], {}).get("end") != "done"), None)
     why = stop and (run.stopped or events.get(stop["id"], {}).get("end") or "ended")
-    found = {
-        record["part"]: record.get("hidden")
-        for record in outputs.records(run.hidden)
-        if isinstance(record, dict) and isinstance(record.get("part"), str)
-    }
-    made = {}
+    told, made = [r for r in outputs.records(run.hidden) if isinstance(r, dict)], {}
     for g in graded:
         own = _own_record(events.get(by_id[g.grade_id]), name, g.label)
-        made[g.grade_id] = _judged(job, g, own, hidden.get(g.label), found.get(g.label))
+        others = [record.get("hidden") for record in told if record.get("part") == g.label]
+        made[g.grade_id] = _judged(job, g, own, hidden.get(g.label), others)
     return events, (stop, why) if stop else None, made
 
 
@@ -162,8 +156,7 @@ def _accepted(found, known):
         if isinstance(cell, str) and cell in known - set(accepted) and isinstance(shown, list):
             error, cut = outputs.one_line(event.get("error") or "", 30), event.get("cut") is True
             end = "done" if event.get("end") == "done" else "memory"
-            kept = {"cell": cell, "end": end, "error": error, "cut": cut, "outputs": shown}
-            accepted[cell] = kept
+            accepted[cell] = {"end": end, "error": error, "cut": cut, "outputs": shown}
     return accepted
 
 
@@ -185,41 +178,39 @@ def _own_record(event, assignment, part):
     return [claims.get("record")]
 
 
-def _judged(job, graded, own, names, hidden):
-    """Return the `Result` of a part: the worst of its verdicts."""
+def _judged(job, graded, own, ids, others):
+    """Return the `Result` of a part: right is what is right in the hidden instances too.
+
+    `ids` are theirs, and `others` should hold a list of a record for each of them.
+    """
     if not isinstance(own, list):
         return Result(0.0, f"no answer: {own}.", silent=True)
-    part, seed, other = graded.label, keyed(job.secret, job.student, job.digest), False
-    verdict = engine.judge(job.assignment, part, job.student, own[0], seed)
-    fraction, message = verdict
-    if fraction < 1 and job.declared not in (None, job.student):
-        other = engine.judge(job.assignment, part, job.declared, own[0], seed).fraction == 1
-    if fraction > 0 and names:
-        if not isinstance(hidden, list) or len(hidden) != len(names):
+    seed, other = keyed(job.secret, job.student, job.digest), False
+
+    def judge(student, record):
+        return engine.judge(job.assignment, graded.label, student, record, seed)
+
+    fraction, message = judge(job.student, own[0])
+    if not fraction and job.declared not in (None, job.student):
+        other = judge(job.declared, own[0]).fraction == 1
+    if fraction and ids:
+        hidden = others[-1] if others else None
+        if not isinstance(hidden, list) or len(hidden) != len(ids):
             return Result(0.0, "no answer: it could not be asked with other data.", silent=True)
-        for name, record in zip(names, hidden, strict=True):
-            worse = engine.judge(job.assignment, part, name, record).fraction
-            if worse < fraction:
-                # In words that tell nothing of the data.
-                raised = answers.raised(record)
-                fault = f"raises {raised}" if raised else "is not right"
-                message = f"with other data than yours, your function {fault}."
-                fraction = worse
-    points = round(min(max(fraction, 0.0), 1.0) * graded.points, 4)
-    return Result(points, message, empty=answers.is_empty(own[0]), other=other)
+        wrong = [r for name, r in zip(ids, hidden, strict=True) if not judge(name, r).fraction]
+        if wrong:  # in words that tell nothing of the data
+            name = answers.raised(wrong[0])
+            fault = f"raises {name}" if name else "is not right"
+            fraction, message = 0.0, f"with other data than yours, your function {fault}."
+    empty = answers.is_empty(own[0])
+    return Result(fraction * graded.points, message, empty=empty, other=other)
 
 
 def _words(stop, limits):
     """Say which cell stopped a run, and why."""
     entry, why = stop
-    words = {
-        "time": f"ran out of time ({limits.cell:g} s a cell, {limits.total:g} s in all)",
-        "memory": f"used more than {limits.memory / sandbox.MEGABYTE:.0f} MB of memory",
-        "processes": "started too many processes",
-        "output": "wrote too much",
-        "ended": "ended its kernel",
-    }
-    return f"{entry['name']} {words[why]}"
+    megabytes = limits.memory / sandbox.MEGABYTE
+    return f"{entry['name']} {SAID['stopped'][why].format(limits=limits, megabytes=megabytes)}"
 
 
 # Several at a time, each in a process of its own
