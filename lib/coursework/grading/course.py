@@ -127,13 +127,13 @@ def receive(course, files, strangers, policy):
     receipts = course.book.all("receipt", course.assignment)
     for student in course.students:
         known = receipts.setdefault(student.id, [])
-        found = [(entry, intake.read(entry.path)) for entry in files.get(student.id, [])]
+        found = [(*entry, intake.read(entry[0])) for entry in files.get(student.id, [])]
         notebooks = {
-            read.digest: entry.path.name
-            for entry, read in found
+            read.digest: path.name
+            for path, _, read in found
             if rebuild.count_answers(course.release, read.cells) is not None
         }
-        for (path, doubts), read in found:
+        for path, doubts, read in found:
             others = {name for digest, name in notebooks.items() if digest != read.digest}
             if others and read.digest in notebooks:
                 names = outputs.one_line(", ".join(sorted(others)), 80)

@@ -46,13 +46,6 @@ class Submission(NamedTuple):
     notes: list
 
 
-class Found(NamedTuple):
-    """A file in the folder of submissions, and what leaves a doubt about it."""
-
-    path: Path
-    doubts: list
-
-
 def find(folder, assignment, students):
     """Return each student's files, and the files that belong to nobody.
 
@@ -64,7 +57,7 @@ def find(folder, assignment, students):
     Returns
     -------
     files : dict
-        Student's id → list of `Found`.
+        Student's id → list of (path, what leaves a doubt about it).
     strangers : list of str
         Names of notebooks and folders that match no student.
     """
@@ -87,7 +80,7 @@ def find(folder, assignment, students):
         named = declared_id(read(path).cells)
         if named in files and not files[named]:
             words = f"{one_line(path.name, 60)} is named after nobody; the notebook says {named}"
-            files[named].append(Found(path, [words]))
+            files[named].append((path, [words]))
             strangers.remove(path)
     return files, [one_line(path.name, 60) for path in strangers]
 
@@ -118,13 +111,13 @@ def _owner(entry, students, is_folder):
 def _found(path, *doubts):
     odd = not path.name.endswith(".ipynb")
     doubts = [*doubts, *[f"the file is called {one_line(path.name, 60)}"] * odd]
-    return Found(path, doubts + ["Canvas says it is late"] * ("_LATE_" in path.name))
+    return path, doubts + ["Canvas says it is late"] * ("_LATE_" in path.name)
 
 
 def _in_folder(own, assignment):
     """Return the notebooks in a student's folder: the assignment's if there is one of its name."""
     if own.is_symlink():
-        return [Found(own, ["the folder is a link, which is not followed"])]
+        return [(own, ["the folder is a link, which is not followed"])]
 
     def notebooks(paths):
         found = [path for path in sorted(paths) if NOTEBOOK.search(path.name)]
@@ -133,11 +126,8 @@ def _in_folder(own, assignment):
     for place in [own / assignment, own]:
         if place.is_dir() and not place.is_symlink() and (there := notebooks(place.iterdir())):
             return [_found(path) for path in there]
-    words = "found in {}, where it was not looked for first"
-    return [
-        _found(p, words.format(one_line(p.parent.relative_to(own.parent))))
-        for p in notebooks(own.rglob("*"))[:20]
-    ]
+    words, deeper = "found in {}, where it was not looked for first", notebooks(own.rglob("*"))[:20]
+    return [_found(p, words.format(one_line(p.parent.relative_to(own.parent)))) for p in deeper]
 
 
 def time_of(path):
