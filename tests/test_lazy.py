@@ -122,6 +122,12 @@ def test_bilinear_norm_against_a_dense_search(seed, n, p):
     assert 0.98 * lazy.bilinear_norm(Q) <= found <= lazy.bilinear_norm(Q) * (1 + 1e-12)
 
 
+def test_largest_norm_of_a_stack_with_equal_bounds():
+    Q = np.zeros((2, 3, 3))
+    Q[0, 1, 1] = 1.0
+    assert lazy._largest_norm(np.array([Q, Q, -3 * Q, 2 * Q])) == pytest.approx(3)
+
+
 @given(SEEDS)
 @settings(max_examples=10)
 def test_curvature_of_the_doubled_model(seed):
@@ -161,6 +167,13 @@ def test_relative_changes_to_first_order():
         offs.append(abs(dF / first_F - 1))
         assert 0.05 * first_Dh < dDh <= first_Dh * (1 + 10 * step)
     assert np.log10(offs[0] / offs[1]) == pytest.approx(1, abs=0.05)
+
+
+def test_relative_change_of_one_step_by_hand():
+    """h = w + w² from 0 to y = 1, a quarter of a step: w = 1/4, F from 1/2 to (11/16)²/2."""
+    model = lazy.quadratic([[1.0]], [[[2.0]]])
+    found = lazy.relative_changes(model, [0.0], [1.0], 0.25)
+    assert found == pytest.approx((1 - (11 / 16) ** 2, 0.5, 0.5, 0.5))
 
 
 def test_bound_on_the_differential_holds_to_first_order_only():
