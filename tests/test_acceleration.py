@@ -421,7 +421,7 @@ W0 = np.ones(3)
     [
         (lambda: acceleration.two_targets(1.5, 3.0), "p must be at least 2"),
         (lambda: acceleration.two_targets(4, 0.5), "R must be at least 1"),
-        (lambda: acceleration.plain_iterations(4, 5.0, [-1.0]), "steps must be positive"),
+        (lambda: acceleration.plain_iterations(4, 5.0, [-1.0]), "steps must be greater than 0"),
         (lambda: acceleration.plain_iterations(1, 5.0, [1.0]), "p must be at least 2"),
         (lambda: acceleration.plain_lower_bound(4, 5.0, start=5.0), "start must lie below"),
         (lambda: acceleration.jump(2, 5.0, 2), "p must be greater than 2"),
@@ -429,7 +429,7 @@ W0 = np.ones(3)
         (lambda: acceleration.jump(2.01, 1.2, 2), "R must be larger"),
         (lambda: acceleration.minimize(X0, np.ones(2), 4), "X and y must have as many rows"),
         (lambda: acceleration.minimize(X0, Y0, 1), "p must be at least 2"),
-        (lambda: acceleration.losses_along(X0, Y0, 4, 1, [0.0], 5, W0), "steps must be positive"),
+        (lambda: acceleration.losses_along(X0, Y0, 4, 1, [0.0], 5, W0), "steps must be greater"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 2, [1.0], 5, 0 * W0), "start must have 3"),
         (lambda: acceleration.losses_along(X0, Y0, 4, 1, [1.0], 5, W0[:2]), "start must have 3"),
         (lambda: acceleration.losses_along(X0, Y0, 4, "adam", [1.0], 5, W0), "method must be"),

@@ -74,7 +74,7 @@ def test_numbers_counts_times_and_generators():
         (lambda: _check.count("x", 0), "x must be at least 1, got 0"),
         (lambda: _check.count("x", True), "x must be a whole number"),
         (lambda: _check.count("x", 2.0), "x must be a whole number"),
-        (lambda: _check.not_negative("t", [1.0, -1e-9]), "t must not be negative, got -1e-09"),
+        (lambda: _check.not_negative("t", [1.0, -1e-9]), "t must be at least 0, got -1e-09"),
         (lambda: _check.not_negative("t", [[1.0]], ndim=1), "t must have 1 dimension"),
         (lambda: _check.matrix("X", [1.0]), "X must have 2 dimension"),
         (lambda: _check.data([[1.0], [2.0]], [1.0]), "X and y must have as many rows, got 2 and 1"),
@@ -83,12 +83,12 @@ def test_numbers_counts_times_and_generators():
         (lambda: _check.same_columns(np.eye(2), np.ones((2, 3))), "U and V must have as many col"),
         (lambda: _check.same_columns(np.ones((3, 2)), [1.0]), "V must have 2 dimension"),
         (lambda: _check.generator("rng", 0), "rng must be a numpy.random.Generator"),
-        (lambda: _check.positive("s", [1.0, 0.0]), "s must be positive, got 0"),
+        (lambda: _check.positive("s", [1.0, 0.0]), "s must be greater than 0, got 0"),
         (lambda: _check.positive("s", [[1.0]], ndim=1), "s must have 1 dimension"),
         (lambda: _check.shaped("G", [1.0, 2.0], (2, 1), "W"), r"shape \(2, 1\) of W"),
         (lambda: _check.factors(np.eye(2), np.eye(3), 2, 3), "U0 and V0 must have as many columns"),
-        (lambda: _check.factors(np.eye(2), np.eye(2), 2, 3), r"shapes \(2, k\) and \(3, k\)"),
-        (lambda: _check.factors(np.eye(2), np.eye(2), 3, 2), r"shapes \(3, k\) and \(2, k\)"),
+        (lambda: _check.factors(np.eye(2), np.eye(2), 2, 3), "must have 2 and 3 rows"),
+        (lambda: _check.factors(np.eye(2), np.eye(2), 3, 2), "must have 3 and 2 rows"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

@@ -789,7 +789,7 @@ EYE = np.eye(2)
         (lambda: descent.hessian([EYE, EYE], np.eye(3)), "G must have the shape"),
         (lambda: descent.hessian([EYE, np.eye(3)], EYE), "do not chain"),
         (lambda: descent.balancedness([EYE, np.eye(3)]), "do not chain"),
-        (lambda: descent.margin_probability(0.0, 3), "size must be positive"),
+        (lambda: descent.margin_probability(0.0, 3), "size must be greater than 0"),
         (lambda: descent.margin_probability(0.5, 0), "dimension must be at least 1"),
     ],
 )

@@ -452,7 +452,7 @@ def test_bounce_to_ten_digits_on_both_sides_of_its_series(s):
         (lambda: edge.flow_sharpness([1], 1), "at least two weights"),
         (lambda: edge.flow_sharpness([[1, 2]], 1), "w must have 1 dimension"),
         (lambda: edge.two_cycle(0.9), "at least 1 for a cycle"),
-        (lambda: edge.bounce(-0.1, 1), "Delta0 must not be negative"),
+        (lambda: edge.bounce(-0.1, 1), "Delta0 must be at least 0"),
         (lambda: edge.bounce(0.1, 0), "a must be greater than 0"),
         (lambda: edge.boundary_exponent(2.1), "at most 2"),
         (lambda: edge.planar_step("a", 1, 1), "z must be an array"),

@@ -576,7 +576,7 @@ def test_kernels_that_are_none_are_refused():
         kernel.kernel_flow(-np.eye(2), np.ones(2), 1.0)
     with pytest.raises(ValueError, match=r"K must be symmetric, 3 × 3, got \(2, 2\)"):
         kernel.kernel_flow(np.eye(2), np.ones(3), 1.0)
-    with pytest.raises(ValueError, match="t must not be negative"):
+    with pytest.raises(ValueError, match="t must be at least 0"):
         kernel.kernel_flow(np.eye(2), np.ones(2), -1.0)
     assert np.array_equal(kernel.kernel_flow(np.zeros((2, 2)), np.ones(2), 5.0), np.ones(2))
 

@@ -122,7 +122,7 @@ def test_gaussian_entries_have_the_scale():
         (lambda rng: networks.gaussian([3, 2], -1.0, rng), "scale"),
         (lambda rng: networks.gaussian([3, 2], 1.0, 0), "rng"),
         (lambda rng: networks.balanced(np.eye(3), [2]), "too small"),
-        (lambda rng: networks.spectral(np.eye(3), [1.0], [1.0]), "u and v"),
+        (lambda rng: networks.spectral(np.eye(3), [1.0], [1.0]), "u must have"),
         (lambda rng: networks.homogeneous(np.eye(2), []), "imbalances"),
         (lambda rng: networks.layer_scales(np.nan, [1.0]), "product"),
         (lambda rng: networks.orthogonal(2, 0, 1.0, rng), "depth"),

@@ -544,7 +544,7 @@ LOSS = losses.squared_distance(np.eye(2))
         (lambda: preconditioner.modes(np.zeros((0, 2)), 2), "W is empty"),
         (lambda: preconditioner.end_to_end_flow(LOSS, np.eye(3), 2, 1.0), "W0 of shape"),
         (lambda: preconditioner.end_to_end_flow(LOSS, np.eye(2), -1, 1.0), "depth must be"),
-        (lambda: preconditioner.end_to_end_flow(LOSS, np.eye(2), 2, -1.0), "t must not be"),
+        (lambda: preconditioner.end_to_end_flow(LOSS, np.eye(2), 2, -1.0), "t must be at"),
         (lambda: preconditioner.end_to_end_flow(LOSS, [1.0, 2.0], 2, 1.0), "W0 must have 2"),
         (lambda: preconditioner.end_to_end_descent(LOSS, np.eye(2), 2, 0.0, 5), "step must be"),
     ],

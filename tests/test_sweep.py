@@ -166,7 +166,7 @@ def test_a_worker_that_dies_is_reported_and_what_is_finished_is_kept(tmp_path):
         ({"grid": {"a": []}}, "grid and seeds must"),
         ({"grid": {"a": [1, 1]}}, "twice"),
         ({"grid": {"seed": [1]}}, "must not name"),
-        ({"grid": {"a": [object()]}}, "numbers, strings"),
+        ({"grid": {"a": [object()]}}, "grid and results must be"),
         ({"seeds": []}, "grid and seeds must"),
         ({"seeds": [0.5]}, "seeds must"),
         ({"seeds": [-1]}, "seeds must"),
@@ -312,7 +312,7 @@ def test_a_limit_that_is_kept_leaves_nothing_behind():
 
 def test_results_that_a_store_cannot_hold_are_errors():
     for wrong in ({1: 2}, np.ones(2), {"a": object()}):
-        assert "TypeError" in quick(lambda rng, a, wrong=wrong: wrong)["error"][0]
+        assert "results must be" in quick(lambda rng, a, wrong=wrong: wrong)["error"][0]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 20, 60])

@@ -103,7 +103,7 @@ def test_limit_with_repeated_singular_values():
 def test_what_is_no_start_is_refused():
     with pytest.raises(ValueError, match="homogeneous"):
         unequal.limit(np.eye(2), np.diag([2.0, 1.0]), np.eye(2))
-    with pytest.raises(ValueError, match="shapes"):
+    with pytest.raises(ValueError, match="must have 2 and 2 rows"):
         unequal.limit(np.eye(2), np.ones((3, 1)), np.ones((2, 1)))
 
 

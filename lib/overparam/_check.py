@@ -29,24 +29,19 @@ def finite_array(name, value, ndim=None):
     if np.any(np.ma.getmask(value)) or not np.isfinite(array).all():
         raise ValueError(f"{name} has entries that are NaN or infinite, or masked; remove them")
     if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimension(s), got shape {array.shape}")
+        wanted = f"have {ndim} dimension(s)" if ndim else "be one number"
+        raise ValueError(f"{name} must {wanted}, got an array of shape {array.shape}")
     return array
 
 
 def not_negative(name, value, ndim=None):
     """Return `value` as finite numbers, such as times, none negative (see `finite_array`)."""
-    array = finite_array(name, value, ndim)
-    if array.min() < 0:
-        raise ValueError(f"{name} must not be negative, got {array.min():g}")
-    return array
+    return _bounded(name, finite_array(name, value, ndim), 0)
 
 
 def positive(name, value, ndim=None):
     """Return `value` as finite numbers, such as steps, all positive (see `finite_array`)."""
-    array = finite_array(name, value, ndim)
-    if array.min() <= 0:
-        raise ValueError(f"{name} must be positive, got {array.min():g}")
-    return array
+    return _bounded(name, finite_array(name, value, ndim), 0, strict=True)
 
 
 def matrix(name, value):
@@ -54,25 +49,24 @@ def matrix(name, value):
     return finite_array(name, value, ndim=2)
 
 
-def number(name, value, minimum=None, strict=False):
+def number(name, value, minimum=-np.inf, strict=False):
     """Return `value` as a finite float of at least `minimum` (more than it if `strict`)."""
-    array = finite_array(name, value)
-    if array.ndim:
-        raise ValueError(f"{name} must be one number, got an array of shape {array.shape}")
-    result = float(array)
-    if minimum is not None and (result < minimum or (strict and result == minimum)):
-        relation = "greater than" if strict else "at least"
-        raise ValueError(f"{name} must be {relation} {minimum:g}, got {result:g}")
-    return result
+    return float(_bounded(name, finite_array(name, value, ndim=0), minimum, strict))
 
 
 def count(name, value, minimum=1):
     """Return `value` as an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
-    return int(value)
+    return int(_bounded(name, np.array(value), minimum))
+
+
+def _bounded(name, array, minimum, strict=False):
+    least = array.min()
+    if least < minimum or (strict and least == minimum):
+        relation = "greater than" if strict else "at least"
+        raise ValueError(f"{name} must be {relation} {minimum:g}, got {least:g}")
+    return array
 
 
 def generator(name, value):
@@ -107,10 +101,7 @@ def factors(U0, V0, m, n):
     """Return the factors U0 (m, k) and V0 (n, k) of an m × n matrix U0 V0ᵀ."""
     U0, V0 = same_columns(U0, V0, "U0", "V0")
     if (len(U0), len(V0)) != (m, n):
-        raise ValueError(
-            f"U0 and V0 must have shapes ({m}, k) and ({n}, k) for these data, "
-            f"got {U0.shape} and {V0.shape}"
-        )
+        raise ValueError(f"U0 and V0 must have {m} and {n} rows, got {len(U0)} and {len(V0)}")
     return U0, V0
 
 

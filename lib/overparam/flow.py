@@ -16,10 +16,8 @@ from overparam import _check
 
 State = np.ndarray | list[np.ndarray]
 
-END_OF_TIME = "end of time"
-LOSS_REACHED = "loss reached"
-DIVERGED = "diverged"
-NOT_A_NUMBER = "gradient is NaN"
+END_OF_TIME, LOSS_REACHED = "end of time", "loss reached"
+DIVERGED, NOT_A_NUMBER = "diverged", "gradient is NaN"
 
 _EPS = np.finfo(float).eps
 _WORDS = {

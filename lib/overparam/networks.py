@@ -299,9 +299,8 @@ def spectral(Y: ArrayLike, u: ArrayLike, v: ArrayLike, rng: Generator | None = N
     """
     Y = _check.matrix("Y", Y)
     left, sigma, right = np.linalg.svd(Y, full_matrices=False)
-    u, v = _check.finite_array("u", u, ndim=1), _check.finite_array("v", v, ndim=1)
-    if len(u) != len(sigma) or len(v) != len(sigma):
-        raise ValueError(f"u and v need {len(sigma)} entries, one a mode; got {len(u)}, {len(v)}")
+    u = _check.shaped("u", u, sigma.shape, "the singular values of Y")
+    v = _check.shaped("v", v, sigma.shape, "the singular values of Y")
     return _chain([left, _basis(len(sigma), len(sigma), rng), right.T], [u, v])
 
 
@@ -360,8 +359,7 @@ def layer_scales(product: float, imbalances: ArrayLike) -> np.ndarray:
     if target == 0:
         return np.sqrt(offsets)
     # In logarithms: the root spans many orders of magnitude.
-    with np.errstate(divide="ignore"):
-        log_offsets = np.log(offsets)
+    log_offsets = np.log(offsets, out=np.full_like(offsets, -np.inf), where=offsets > 0)
 
     def excess(log_s):
         return np.sum(np.logaddexp(log_s, log_offsets)) - 2 * np.log(target)

@@ -150,15 +150,14 @@ def _cells(grid, seeds):
 
 
 def _key(cell):
-    try:
-        return _json([cell["parameters"], cell["seed"]], sort_keys=True)
-    except TypeError as error:
-        raise ValueError(f"grid may hold numbers, strings and None only: {error}") from None
+    return _json([cell["parameters"], cell["seed"]], sort_keys=True)
 
 
 def _plain(part):
-    """Return a number of numpy's as Python's; json says what it thinks of anything else."""
-    return part.item() if isinstance(part, np.generic) else json.JSONEncoder().default(part)
+    """Return a number of numpy's as Python's, for JSON."""
+    if not isinstance(part, np.generic):
+        raise ValueError(f"grid and results must be numbers, texts or None, got {part!r:.60}")
+    return part.item()
 
 
 _json = functools.partial(json.dumps, default=_plain, ensure_ascii=False)
@@ -191,7 +190,7 @@ def _run_cell(function, cell, limit=None):
             returned = function(rng=np.random.default_rng(cell["seed"]), **cell["parameters"])
         returned = returned if isinstance(returned, dict) else {"value": returned}
         if not all(isinstance(name, str) for name in returned):
-            raise TypeError("the names of results must be texts")
+            raise ValueError("the names of results must be texts")
         result = json.loads(_json(returned))  # as it will be read from a store
     except (Exception, SystemExit) as problem:  # recorded, whatever it is: the others go on
         error = f"{type(problem).__name__}: {problem}"
