@@ -2,7 +2,8 @@
 
 Statements, examples and exercises get a link to themselves; a formula keeps the punctuation that
 follows it on its line; the head of a proof can be styled; ids that the extensions give to every
-box go, as an id may stand once on a page; and links may name a page and a label on it.
+box go, as an id may stand once on a page; links may name a page and a label on it; and the
+reference of the library says nothing twice.
 """
 
 from __future__ import annotations
@@ -56,8 +57,14 @@ def know_labels(app: Sphinx, env: BuildEnvironment) -> list[str]:
     return []
 
 
+def without_aliases(app: Sphinx, what: str, name: str, item: object, skip: bool, _: object) -> bool:
+    """Leave out of the reference what Python says of a named tuple's fields: the class says it."""
+    return skip or str(item.__doc__).startswith("Alias for field number")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
+    app.connect("autodoc-skip-member", without_aliases)
     app.connect("env-updated", know_labels)
     app.connect("html-page-context", polish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
