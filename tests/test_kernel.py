@@ -146,7 +146,7 @@ def quadrature(x1, x2, name, n=201):
     weights = weights / weights.sum()
     p, q, c = x1 @ x1, x2 @ x2, x1 @ x2
     u = np.sqrt(p) * nodes[:, None] + 0 * nodes[None, :]
-    v = c / np.sqrt(p) * nodes[:, None] + np.sqrt(q - c**2 / p) * nodes[None, :]
+    v = c / np.sqrt(p) * nodes[:, None] + np.sqrt(max(q - c**2 / p, 0)) * nodes[None, :]
     (s1, d1), (s2, d2) = (activations.ACTIVATIONS[name].evaluate(z) for z in (u, v))
     return weights @ (s1 * s2) @ weights, weights @ (d1 * d2) @ weights
 
@@ -158,6 +158,18 @@ def test_erf_limit_is_the_expectation():
         product, slopes = quadrature(x1, x2, "erf")
         got = kernel.limit_kernel(x1[None], x2[None], "erf")[0, 0]
         assert np.isclose(got, product + x1 @ x2 * slopes, rtol=1e-9)
+
+
+def test_deep_erf_limit_is_the_recursion_of_the_expectations():
+    """Inputs of different lengths: each layer's covariances by quadrature from those before it."""
+    x = np.array([[0.4, -0.2, 0.1], [1.5, 2.0, -1.0]])
+    z, theta = x, x[0] @ x[1]
+    for depth in (2, 3, 4):
+        product, slopes = quadrature(*z, "erf")
+        theta = product + theta * slopes
+        assert np.isclose(kernel.limit_kernel(x[:1], x[1:], "erf", depth)[0, 0], theta, rtol=1e-8)
+        first, second = (quadrature(row, row, "erf")[0] for row in z)
+        z = np.linalg.cholesky([[first, product], [product, second]])
 
 
 def test_erf_limit_of_very_long_inputs_is_finite_and_right():
@@ -572,6 +584,10 @@ def test_steps_that_diverge_are_refused():
 def test_kernels_that_are_none_are_refused():
     with pytest.raises(ValueError, match="K must be symmetric"):
         kernel.kernel_flow(np.array([[1.0, 2.0], [0.0, 1.0]]), np.ones(2), 1.0)
+    for size in (1e-9, 1e9):  # symmetric to ten digits of the largest entry, in any units
+        with pytest.raises(ValueError, match="K must be symmetric"):
+            kernel.kernel_flow(size * np.array([[1.0, 1e-9], [0.0, 1.0]]), np.ones(2), 1.0)
+        kernel.kernel_flow(size * np.array([[1.0, 1e-11], [0.0, 1.0]]), np.ones(2), 1.0)
     with pytest.raises(ValueError, match="K must be positive semidefinite"):
         kernel.kernel_flow(-np.eye(2), np.ones(2), 1.0)
     with pytest.raises(ValueError, match=r"K must be symmetric, 3 × 3, got \(2, 2\)"):
