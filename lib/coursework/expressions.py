@@ -80,7 +80,8 @@ def parse(text, names):
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        hint = next((f": {said}" for form, said in SAID["slips"] if re.search(form, text)), "")
+        said = next((said for form, said in SAID["slips"] if re.search(form, text)), None)
+        hint = f": {SAID.get(said, said)}" if said else ""
         raise ExpressionError(f"your answer cannot be read as a formula{hint}") from None
     numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
     digits = sum(len(re.sub(r"e.*|\.", "", repr(value)).strip("0")) for value in numbers)
@@ -135,7 +136,7 @@ def _refusal(node, names):
         case ast.Name(id=name):
             allowed = ", ".join(names) or "none"
             other = f"your formula holds the symbol {_short(name)}; it may hold: {allowed}"
-            return SAID["names"].get(name, other)
+            return SAID.get(SAID["names"].get(name), other)
         case ast.Compare() | ast.Call(func=ast.Name(id="Eq" | "Equality")):
             return SAID["equation"]
         case ast.Call(func=ast.Name(id=name)) if name in names:
