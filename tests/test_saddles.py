@@ -148,6 +148,15 @@ def test_every_plateau_is_optimal_and_every_saddle_but_the_last_is_left(seed):
     assert np.isclose(process.tau[1], 1 / scale)
 
 
+@pytest.mark.parametrize(("a", "b"), [(1e6, 1e-6), (1e-6, 1e6), (1e-6, 1e-6)])
+def test_the_path_is_the_same_in_any_units(a, b):
+    X, y = draw(3)
+    plain, scaled = saddles.path(X, y), saddles.path(a * X, b * y)
+    assert np.allclose(scaled.tau * a * b, plain.tau, rtol=1e-9)
+    assert np.allclose(scaled.beta * (a / b), plain.beta, atol=1e-9)
+    assert np.allclose(scaled.s, plain.s, atol=1e-9)
+
+
 def test_it_ends_at_the_least_l1_norm_or_at_least_squares():
     for seed in range(30):
         X, y = draw(seed, 4, 7)
