@@ -16,14 +16,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, cho_solve
 from scipy.optimize import linprog
 
 from overparam import _check, flow
+from overparam.sensing import dual_newton, row_space
 
-TOLERANCE = 1e-13  # relative residual at which the Newton iteration of `interpolant` stops
-ACCEPTED = 1e-10  # relative residual above which it is an error
-MAX_ITERATIONS = 250
+ACCEPTED = 1e-10  # relative residual above which an interpolant is an error
 
 
 def h(s: ArrayLike, depth: int) -> np.ndarray:
@@ -193,9 +191,7 @@ def interpolant(
 ) -> np.ndarray:
     r"""Return the :math:`\beta_i=a_ih_L(\theta_i+c_i(X^\top\nu)_i)` with :math:`X\beta=y`.
 
-    Damped Newton on a concave dual with as many unknowns :math:`\nu` as X has independent rows.
-    The iteration carries :math:`u=\theta+cX^\top\nu` and, for :math:`L\ge3`, :math:`1\mp u`
-    as well, so that no digits cancel close to ±1. The scales a (`scales`, positive), :math:`\theta`
+    By `sensing.dual_newton`. The scales a (`scales`, positive), :math:`\theta`
     (`shift`) and c (`weights`) are those of its callers, which check them: `flow_limit` and
     `choice.limit`.
 
@@ -210,14 +206,12 @@ def interpolant(
     >>> regimes.interpolant([[1.0, 2.0]], [2.0], [0.25, 0.25]).round(3)  # flow_limit at 0.5
     array([0.342, 0.829])
     """
-    X, y = _check.data(X, y)
-    basis, _, target = row_space(X, y)
-    size = np.linalg.norm(target) or 1.0
-    u = np.zeros(len(basis)) + shift
-    with np.errstate(all="ignore"):
-        start = np.array([u, 1 - u, 1 + u])
-        beta = size * _dual_newton(basis, target / size, scales / size, start, weights, depth)
-        residual = np.linalg.norm(X @ beta - y)
+    (X, y), scales = _check.data(X, y), _check.finite_array("scales", scales)
+    u = np.zeros(X.shape[1]) + shift
+    room = np.inf if depth == 2 else 1.0
+    start = np.array([u, room - u, room + u])
+    beta = dual_newton(X, y, lambda state: _image(state, scales, depth), start, weights)
+    residual = np.linalg.norm(X @ beta - y)
     if not residual <= ACCEPTED * np.linalg.norm(y):
         raise ValueError(
             f"{cause} too small for depth {depth} and these data: float64 runs out of digits "
@@ -304,37 +298,6 @@ def minimum_l2(X: ArrayLike, y: ArrayLike) -> np.ndarray:
     return basis @ target
 
 
-def row_space(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""Return V, σ and c such that :math:`X\beta=y` means :math:`V^\top\beta=c`.
-
-    The columns of V are the right singular vectors of X whose singular values σ are not zero.
-
-    Raises
-    ------
-    ValueError
-        If y is not in the range of X.
-
-    Examples
-    --------
-    >>> from overparam import regimes
-    >>> V, sigma, c = regimes.row_space([[3.0, 4.0], [3.0, 4.0]], [5.0, 5.0])
-    >>> V.shape, sigma.round(4), np.abs(c).round(4)
-    ((2, 1), array([7.0711]), array([1.]))
-    """
-    X, y = _check.data(X, y)
-    left, singular, right = np.linalg.svd(X, full_matrices=False)
-    kept = singular > max(X.shape) * np.finfo(float).eps * singular[0]
-    basis, singular = right[kept].T, singular[kept]
-    target = left[:, kept].T @ y / singular
-    miss = np.linalg.norm(X @ (basis @ target) - y)
-    if miss > 1e-9 * np.linalg.norm(y):
-        raise ValueError(
-            f"y is not in the range of X (its distance is {miss:.2g}): no beta "
-            "interpolates; drop or correct inconsistent rows"
-        )
-    return basis, singular, target
-
-
 def log_rich_threshold(epsilon: float, norm: float, size: int) -> float:
     r"""Return the logarithm of the scale below which :math:`\|\beta\|_1\le(1+\epsilon)b` is sure.
 
@@ -371,51 +334,6 @@ def kernel_threshold(epsilon: float, norm: float) -> float:
     """
     epsilon, norm = _positive(epsilon=epsilon, norm=norm)
     return float(np.sqrt(2 * (1 + epsilon) * (1 + 2 / epsilon) * norm))
-
-
-def _dual_newton(basis, target, scales, state, weights, depth):
-    """Return beta with basis.T @ beta = target (of norm one), as exactly as float64 allows."""
-    beta, slope = _image(state, scales, depth)
-    residual, best = target - basis.T @ beta, np.inf
-    for _ in range(MAX_ITERATIONS):
-        try:
-            direction = _newton_direction(basis, slope * weights, residual)
-        except (LinAlgError, ValueError):  # singular, or no longer finite
-            break
-        move = weights * (basis @ direction)
-        for step in _longest_step(state, move, depth) * 0.5 ** np.arange(50):
-            trial = state + step * np.array([move, -move, move])
-            beta, slope = _image(trial, scales, depth)
-            rest = target - basis.T @ beta
-            # The dual is concave: its slope along the line must not have turned round.
-            if direction @ rest >= -0.5 * (direction @ residual):
-                break
-        else:
-            break
-        state, residual = trial, rest
-        size = np.linalg.norm(residual)
-        if size <= TOLERANCE or best / 2 < size <= 1e-11:
-            break
-        best = min(best, size)
-    return beta
-
-
-def _newton_direction(basis, slope, residual):
-    """Solve (basis.T @ diag(slope) @ basis) x = residual."""
-    rows = np.sqrt(slope)[:, None] * basis
-    try:
-        lower = np.linalg.cholesky(rows.T @ rows)
-    except LinAlgError:
-        # Squaring has cost the small curvatures: orthogonalize, heavy rows first.
-        lower = np.linalg.qr(rows[np.argsort(-slope)], mode="r").T
-    return cho_solve((lower, True), residual)
-
-
-def _longest_step(state, move, depth):
-    """Return a step of at most one that keeps |u| < 1, and at depth 2 tames the exponential."""
-    if depth == 2:
-        return min(1.0, 10 / np.abs(move).max())
-    return min(1.0, 0.95 * np.nanmin(np.where(move > 0, state[1], state[2]) / np.abs(move)))
 
 
 def _image(state, scales, depth):

@@ -5,10 +5,16 @@ them, :math:`\mathcal A^*(r)=\sum_ir_iA_i`; L = `depth` is the number of layers.
 ``losses.sensing`` is the sum of squares, without ½.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import LinAlgError, cho_solve
 
 from overparam import _check, flow, losses
+
+TOLERANCE = 1e-13  # relative residual at which the iteration of `dual_newton` stops
+MAX_ITERATIONS = 250
 
 # --- One measurement ----------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ def commuting_limit(A: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2) ->
     :math:`A_k`, and :math:`W=\mathrm{diag}(x)` with :math:`Ax=y`. The limit is the minimizer over
     :math:`\{x\ge0:Ax=y\}` of :math:`\sum x_i(\log(x_i/\alpha^2)-1)` for L = 2 and of
     :math:`\sum x_i-\tfrac L2\alpha^{L-2}\sum x_i^{2/L}` for L ≥ 3, found by Newton's method on
-    the dual problem, with one unknown a measurement.
+    the dual problem, with one unknown a measurement (`dual_newton`).
 
     Parameters
     ----------
@@ -129,40 +135,127 @@ def commuting_limit(A: ArrayLike, y: ArrayLike, alpha: float, depth: int = 2) ->
     _check.same_rows(A, y, "A")
     alpha = _check.number("alpha", alpha, 0, strict=True)
     depth = _check.count("depth", depth, minimum=2)
-    if alpha ** (depth - 2) < 1e-6:
-        raise ValueError(
-            f"alpha = {alpha:g} is too small for depth {depth}: double precision has no digits "
-            f"left below alpha = {1e-6 ** (1 / (depth - 2)):.1g}"
+    q, unit = depth - 2, alpha**depth
+    if alpha**q < 1e-6:  # which is about 1 - u
+        raise ValueError(f"alpha = {alpha:g} is too small for depth {depth}: no digits are left")
+
+    def image(state):
+        u, below, _ = state  # u = Aᵀν, below = 1 - u
+        x = unit * (below ** (-depth / q) if q else np.exp(u))
+        return x, x * depth / (q * below) if q else x
+
+    start = np.outer([0.0, 1.0 if q else np.inf, np.inf], np.ones(A.shape[1]))
+    x = dual_newton(A, y, image, start, name="A")
+    if not np.linalg.norm(A @ x - y) <= 1e-9 * np.linalg.norm(y):
+        raise RuntimeError(
+            "commuting_limit found no x that fits y; most likely there is none with x >= 0 (a "
+            "limit of positive semidefinite matrices cannot reach it)"
         )
-    q, unit, size = depth - 2, alpha**depth, max(np.linalg.norm(y), np.finfo(float).tiny)
+    return x
 
-    def h(s, exponent=-depth):
-        """Return a power of 1 - qs, or of exp(-s) for q = 0: x = α^L·h(s) with s = Aᵀν."""
-        if q == 0:
-            return np.exp(-exponent * s)
-        return np.where(s < 1 / q, np.maximum(1 - q * s, 0) ** (exponent / q), np.inf)
 
-    def dual(nu):
-        return np.sum(h(A.T @ nu, -2)) / 2 - y @ nu / unit
+# --- Interpolants -------------------------------------------------------------------------
 
-    nu = np.zeros(len(y))
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        for _ in range(500):
-            s, value = A.T @ nu, dual(nu)
-            residual = unit * (A @ h(s)) - y
-            if np.linalg.norm(residual) <= 1e-9 * size:
-                return unit * h(s)
-            hessian = depth * (A * h(s, -depth - q)) @ A.T
-            step = -np.linalg.lstsq(hessian, residual / unit, rcond=1e-15)[0]
-            slack, fall = 1e-12 * abs(value), step @ residual / unit
-            for length in 0.5 ** np.arange(60):
-                new = dual(nu + length * step)
-                if np.isfinite(new) and new <= value + 1e-4 * length * fall + slack:
+
+def row_space(
+    X: ArrayLike, y: ArrayLike, name: str = "X"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Return V, σ and c such that :math:`X\beta=y` means :math:`V^\top\beta=c`.
+
+    The columns of V are the right singular vectors of X whose singular values σ are not zero.
+
+    Raises
+    ------
+    ValueError
+        If y is not in the range of X, which its caller may give another name.
+
+    Examples
+    --------
+    >>> from overparam import sensing
+    >>> V, sigma, c = sensing.row_space([[3.0, 4.0], [3.0, 4.0]], [5.0, 5.0])
+    >>> V.shape, sigma.round(4), np.abs(c).round(4)
+    ((2, 1), array([7.0711]), array([1.]))
+    """
+    X, y = _check.data(X, y)
+    left, singular, right = np.linalg.svd(X, full_matrices=False)
+    kept = singular > max(X.shape) * np.finfo(float).eps * singular[0]
+    basis, singular = right[kept].T, singular[kept]
+    target = left[:, kept].T @ y / singular
+    miss = np.linalg.norm(X @ (basis @ target) - y)
+    if miss > 1e-9 * np.linalg.norm(y):
+        raise ValueError(
+            f"y is not in the range of {name} (its distance is {miss:.2g}): no beta "
+            "interpolates; drop or correct inconsistent rows"
+        )
+    return basis, singular, target
+
+
+def dual_newton(
+    X: ArrayLike, y: ArrayLike, image: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    state: np.ndarray, weights: ArrayLike = 1.0, name: str = "X",
+) -> np.ndarray:
+    r"""Return the :math:`\beta=\phi(u)`, :math:`u=\theta+cX^\top\nu`, with :math:`X\beta=y`.
+
+    Damped Newton on a concave dual with as many unknowns :math:`\nu` as X has independent rows;
+    :math:`\phi` increases in each coordinate. What is found is as exact as float64 allows, and may
+    be no solution where there is none: callers look. The iteration carries, beside u, its distances
+    from where :math:`\phi` ends above and below, so that no digits cancel close to the ends.
+
+    Parameters
+    ----------
+    X, y
+        As for `row_space`.
+    image : callable
+        Maps the state, the rows u and both distances, to :math:`\phi(u)` and :math:`\phi'(u)`.
+    state : array, shape (3, d)
+        At the start :math:`\theta`; distances are infinite where there is no end.
+    weights : float or vector
+        c, positive.
+    name : str
+        What the caller calls X, for the message.
+
+    Examples
+    --------
+    >>> exponential = lambda state: (np.exp(state[0]), np.exp(state[0]))
+    >>> start = np.outer([0.0, np.inf, np.inf], np.ones(2))
+    >>> dual_newton([[1.0, 2.0]], [2.0], exponential, start).round(4)  # t and t²
+    array([0.7808, 0.6096])
+    """
+    basis, _, target = row_space(X, y, name)
+    size, best = np.linalg.norm(target), np.inf
+    with np.errstate(all="ignore"):
+        beta, slope = image(state)
+        residual = target - basis.T @ beta
+        for _ in range(MAX_ITERATIONS):
+            try:
+                direction = _newton_direction(basis, slope * weights, residual)
+            except (LinAlgError, ValueError):  # singular, or no longer finite
+                break
+            move = weights * (basis @ direction)
+            room = np.fmin.reduce(np.where(move > 0, state[1], state[2]) / np.abs(move))
+            # The 10 tames exponentials.
+            for step in min(1.0, 0.95 * room, 10 / np.abs(move).max()) * 0.5 ** np.arange(50):
+                trial = state + step * np.array([move, -move, move])
+                beta, slope = image(trial)
+                rest = target - basis.T @ beta
+                # The dual is concave: its slope along the line must not have turned round.
+                if direction @ rest >= -0.5 * (direction @ residual):
                     break
             else:
                 break
-            nu = nu + length * step
-    raise RuntimeError(
-        "commuting_limit found no x that fits y; most likely there is none with x >= 0 (a limit "
-        "of positive semidefinite matrices cannot reach it)"
-    )
+            state, residual, length = trial, rest, np.linalg.norm(rest)
+            if length <= TOLERANCE * size or best / 2 < length <= 1e-11 * size:
+                break
+            best = min(best, length)
+    return beta
+
+
+def _newton_direction(basis, slope, residual):
+    """Solve (basis.T @ diag(slope) @ basis) x = residual."""
+    rows = np.sqrt(slope)[:, None] * basis
+    try:
+        lower = np.linalg.cholesky(rows.T @ rows)
+    except LinAlgError:
+        # Squaring has cost the small curvatures: orthogonalize, heavy rows first.
+        lower = np.linalg.qr(rows[np.argsort(-slope)], mode="r").T
+    return cho_solve((lower, True), residual)

@@ -11,7 +11,7 @@ Letters as in `riccati`: R = [U; V], :math:`Q=RR^\top`, S the symmetric matrix o
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from overparam import _check, flow, regimes, riccati
+from overparam import _check, flow, riccati, sensing
 
 # Numbers below this share of the largest are taken for zero; equal eigenvalues differ by less.
 CLOSE = 1e-9
@@ -294,7 +294,7 @@ def neuron_limit(X: ArrayLike, y: ArrayLike, u0: ArrayLike, v0: float) -> NDArra
         raise ValueError(
             f"X must have shape (len(y), len(u0)) = ({len(y)}, {len(u0)}), got {X.shape}"
         )
-    basis, singular, target = regimes.row_space(X, y)
+    basis, singular, target = sensing.row_space(X, y)
     seen = u0 @ basis
     size = np.linalg.norm(target)
     _, square = _neuron_squares(size, seen @ seen - v0**2)
