@@ -112,12 +112,9 @@ def limit(X: ArrayLike, y: ArrayLike, scale_squared: ArrayLike, shift: ArrayLike
     array([0.9517, 0.0965])
     """  # noqa: E501
     X, y = _check.data(X, y)
-    a = _check.finite_array("scale_squared", scale_squared, ndim=1)
-    theta = _check.finite_array("shift", shift, ndim=1)
-    if a.shape != X.shape[1:] or theta.shape != a.shape or a.min() <= 0:
-        raise ValueError(
-            f"scale_squared and shift must have {X.shape[1]} entries, scale_squared positive"
-        )
+    a = _check.shaped("scale_squared", scale_squared, X.shape[1:], "a row of X")
+    theta = _check.shaped("shift", shift, X.shape[1:], "a row of X")
+    a = _check.positive("scale_squared", a)
     return regimes.interpolant(X, y, a, theta, cause="scale_squared is")
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import entr
 
 from overparam import _check, flow, losses, networks
 
@@ -47,8 +48,7 @@ def effective_rank(W: ArrayLike) -> float:
     if sigma[0] == 0:
         raise ValueError("W is zero: its singular values have no distribution, hence no rank")
     p = sigma / sigma[0]  # first, or the sum of huge ones would overflow
-    p = p[p > 0] / p.sum()
-    return float(np.exp(-np.sum(p * np.log(p))))
+    return float(np.exp(np.sum(entr(p / p.sum()))))
 
 
 def schatten(W: ArrayLike, p: float) -> float:
@@ -76,10 +76,8 @@ def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float:
     >>> reconstruction_error([[1.0, 2.0]], [[1.0, 4.0]])
     2.0
     """
-    W, truth = _check.matrix("W", W), _check.matrix("truth", truth)
-    if W.shape != truth.shape:
-        raise ValueError(f"W must have the shape {truth.shape} of truth, got {W.shape}")
-    return float(np.mean((W - truth) ** 2))
+    truth = _check.matrix("truth", truth)
+    return float(np.mean((_check.shaped("W", W, truth.shape, "truth") - truth) ** 2))
 
 
 # --- A matrix to recover -------------------------------------------------------------------
@@ -600,8 +598,7 @@ def _observations(rows, cols, values, shape):
 
 
 def _decomposition(W, G, depth):
-    W, G = _check.matrix("W", W), _check.matrix("G", G)
-    if G.shape != W.shape:
-        raise ValueError(f"G must have the shape {W.shape} of W, got {G.shape}")
+    W = _check.matrix("W", W)
+    G = _check.shaped("G", G, W.shape, "W")
     left, sigma, right = np.linalg.svd(W, full_matrices=False)
     return left, sigma, right.T, G, _check.count("depth", depth)

@@ -516,10 +516,7 @@ def _at(model, w0):
 
 
 def _residual(output, target):
-    target = np.atleast_1d(_check.finite_array("target", target))
-    if target.shape != output.shape:
-        raise ValueError(f"target must have the shape {output.shape} of h, got {target.shape}")
-    return output - target
+    return output - _check.shaped("target", np.atleast_1d(target), output.shape, "h")
 
 
 def _curvature(model):

@@ -326,8 +326,7 @@ def transform(angles: ArrayLike, masses: ArrayLike, cutoff: int) -> NDArray:
     array([1.1547, 0.    , 0.    ])
     """
     angles = _check.finite_array("angles", angles, ndim=1)
-    masses = _check.finite_array("masses", masses, ndim=1)
-    _check.same_rows(angles, masses, "angles", "masses")
+    masses = _check.shaped("masses", masses, angles.shape, "angles")
     return masses @ _phi(angles, _check.count("cutoff", cutoff))
 
 

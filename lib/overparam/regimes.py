@@ -394,9 +394,7 @@ def _initialization(alpha, depth, profile, size, zeros=False):
     """Return the scale, the depth and the magnitudes of the profile, checked."""
     alpha = _check.number("alpha", alpha, 0, strict=True)
     depth = _depth(depth)
-    profile = np.ones(size) if profile is None else _check.finite_array("profile", profile, ndim=1)
-    if profile.shape != size:
-        raise ValueError(f"profile must have {size[0]} entries as beta, got {len(profile)}")
+    profile = np.ones(size) if profile is None else _check.shaped("profile", profile, size, "beta")
     if not zeros and np.any(profile == 0):
         raise ValueError(
             f"profile has a zero at index {np.flatnonzero(profile == 0)[0]}: that coefficient "

@@ -41,13 +41,11 @@ def one_measurement(
     >>> [one_measurement(4.0, 0.5, 1.0, 1.0, L).round(4).item() for L in (1, 2, 3)]
     [2.5, 2.0, 1.8474]
     """
-    sigma = _check.finite_array("sigma", sigma)
+    sigma = _check.positive("sigma", sigma)
     ratio = _check.number("ratio", ratio)
     depth = _check.count("depth", depth)
     first = _check.number("start", start, 0, strict=True)
     other = _check.number("start_other", start_other, 0, strict=True)
-    if np.any(sigma <= 0):
-        raise ValueError(f"sigma must be positive, got {sigma.min():g}")
     if depth == 2:
         return other * (sigma / first) ** ratio
     q = (depth - 2) / depth

@@ -341,13 +341,10 @@ def component_velocity(
     array([48.])
     """
     factors, (inputs, output) = checked(subscripts, factors), _split(subscripts)
-    G = _check.finite_array("G", G)
+    G = _check.shaped("G", G, _einsum(subscripts, *factors).shape, "the tensor")
     norms = slice_norms(subscripts, factors, index)
     if not np.all(norms > 0):
         raise ValueError("factors have a slice of norm zero, whose direction is not defined")
-    shape = _einsum(subscripts, *factors).shape
-    if G.shape != shape:
-        raise ValueError(f"G must have the shape {shape} of the tensor, got {G.shape}")
     along = _einsum(",".join([output, *inputs]) + "->" + index, G, *factors)
     sigma = norms.prod(axis=0)
     return -sigma * np.sum(norms**-2.0, axis=0) * along

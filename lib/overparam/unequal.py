@@ -288,12 +288,8 @@ def neuron_limit(X: ArrayLike, y: ArrayLike, u0: ArrayLike, v0: float) -> NDArra
     >>> unequal.neuron_limit([[1.0, 0.0]], [1.0], [0.0, 2.0], 1.0).round(6)
     array([1.      , 2.544039])
     """
-    X, y = _check.matrix("X", X), _check.finite_array("y", y, ndim=1)
-    u0, v0 = _check.finite_array("u0", u0, ndim=1), _check.number("v0", v0)
-    if X.shape != (len(y), len(u0)):
-        raise ValueError(
-            f"X must have shape (len(y), len(u0)) = ({len(y)}, {len(u0)}), got {X.shape}"
-        )
+    (X, y), v0 = _check.data(X, y), _check.number("v0", v0)
+    u0 = _check.shaped("u0", u0, X.shape[1:], "a row of X")
     basis, singular, target = sensing.row_space(X, y)
     seen = u0 @ basis
     size = np.linalg.norm(target)
