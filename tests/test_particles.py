@@ -539,7 +539,7 @@ def test_a_step_that_is_too_long_is_an_error(step):
         (lambda: particles.optimum(data(), 0.0), "regularization"),
         (lambda: particles.optimum(np.ones(4), 0.1), "y must have"),
         (lambda: particles.optimum(data(), 0.1, n_grid=5), "n_grid"),
-        (lambda: particles.transform([0.0, 1.0], [1.0], 3), "angles and masses"),
+        (lambda: particles.transform([0.0, 1.0], [1.0], 3), "masses must have the shape"),
         (lambda: particles.duality_gap([0.0], [-1.0], data(), 0.1), "masses must not be negative"),
         (lambda: particles.certificate(0.0, np.ones(2), 0.1), "residual"),
     ],
