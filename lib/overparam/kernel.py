@@ -215,13 +215,13 @@ def kernel_flow(K: ArrayLike, residual: ArrayLike, t: ArrayLike) -> NDArray:
     """
     K, t = _check.matrix("K", K), _check.not_negative("t", t)
     residual = _check.finite_array("residual", residual, ndim=1)
-    n, close = len(residual), {"rtol": 1e-8, "atol": 1e-10 * np.abs(K).max()}
-    if K.shape != (n, n) or not np.allclose(K, K.T, **close):
-        raise ValueError(f"K must be a symmetric matrix of the size {n} of residual, got {K.shape}")
+    close = {"rtol": 1e-8, "atol": 1e-10 * np.abs(K).max()}
+    if K.shape != (len(residual), len(residual)) or not np.allclose(K, K.T, **close):
+        raise ValueError(f"K must be symmetric, {len(residual)} × {len(residual)}, got {K.shape}")
     values, vectors = np.linalg.eigh(K)
     if values[0] < -1e-8 * np.abs(values).max():
         raise ValueError(f"K must be positive semidefinite, got the eigenvalue {values[0]:.3g}")
-    decay = np.exp(-t[..., None] * np.maximum(values, 0) / n)
+    decay = np.exp(-t[..., None] * np.maximum(values, 0) / len(residual))
     return (decay * (vectors.T @ residual)) @ vectors.T
 
 
