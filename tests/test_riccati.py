@@ -61,10 +61,11 @@ def test_solution_is_finite_and_starts_at_the_product(start, t):
 
 def test_late_times_cost_no_more_and_are_the_limit():
     rng = np.random.default_rng(4)
-    Y = rng.standard_normal((5, 3))
-    start = riccati.homogeneous_start((5, 3), 3, 0.4, rng)
-    X = riccati.solution([1e5, 1e12, 1e300], Y, *start)
-    assert np.abs(X - Y).max() < 1e-12
+    for shape in [(5, 3), (40, 38)]:
+        Y = rng.standard_normal(shape)
+        start = riccati.homogeneous_start(shape, shape[1], 0.4, rng)
+        X = riccati.solution([1e5, 1e12, 1e300], Y, *start)
+        assert np.abs(X - Y).max() < 1e-12
     blind = [start[0] * 0, start[1] * 0]
     assert not np.any(riccati.solution(1e9, Y, *blind))
 
