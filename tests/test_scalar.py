@@ -103,6 +103,12 @@ def test_weights_from_have_product_and_imbalance(product, imbalance):
     assert u >= 0
 
 
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_weights_of_the_product_zero_are_not_negative(zero):
+    for imbalance, pair in ((-4.0, (0, 2)), (4.0, (2, 0)), (0.0, (0, 0))):
+        assert np.array_equal(scalar.weights_from(zero, imbalance), pair)
+
+
 def test_weights_from_lose_no_digits_far_from_balance():
     u, v = scalar.weights_from(1e-9, -4.0)
     assert u == pytest.approx(5e-10, rel=1e-12) and v == pytest.approx(2.0)
