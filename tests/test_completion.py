@@ -181,6 +181,21 @@ def test_complete_is_the_gradient_flow(depth):
         assert np.abs(ends[0] - ends[1]).max() < 1e-6
 
 
+@pytest.mark.parametrize(("depth", "seed"), [(2, 2), (2, 6), (3, 0)])
+def test_complete_ends_where_the_exact_flow_does(depth, seed):
+    """With many observations the last error is small, and noise of the integrator would show."""
+    truth, rows, cols = completion.table_problem(seed, 5000)
+    data = rows, cols, truth[rows, cols], truth.shape, depth, completion.SCALE
+    error, exact = (
+        completion.reconstruction_error(networks.product(path.final), truth)
+        for path in (
+            completion.complete(*data, np.random.default_rng(seed)),
+            completion.complete(*data, np.random.default_rng(seed), rtol=1e-6, method="DOP853"),
+        )
+    )
+    assert abs(error / exact - 1) < 5e-3
+
+
 def test_complete_says_when_time_runs_out():
     _, data = problem(12, 2, 90, 0)
     rng = np.random.default_rng(1)

@@ -194,15 +194,15 @@ def test_auto_takes_the_stabilized_method_where_stability_limits_the_step():
 
 def test_auto_goes_back_where_the_stabilized_method_is_slower():
     """At a tight tolerance its second order needs more steps than stability asks for."""
-    rates = np.array([1.0, 60.0])
-    path = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-11, method="auto")
+    rates = np.array([1.0, 100.0])
+    path = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-9, method="auto")
     assert "SSV2stab" in path.method and ", DOP853 from t = " in path.method
     trials = np.array(re.findall(r"SSV2stab from t = ([\d.]+)", path.method), dtype=float)
     waits = np.diff(trials)  # each time twice as long
     assert len(waits) > 1 and np.all((waits[1:] > 1.6 * waits[:-1]) & (waits[1:] < 3 * waits[:-1]))
-    stabilized = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-11, method="SSV2stab")
+    stabilized = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-9, method="SSV2stab")
     assert path.n_evaluations < stabilized.n_evaluations / 2
-    assert path.final[0] == pytest.approx(np.exp(-20), abs=1e-11)
+    assert path.final[0] == pytest.approx(np.exp(-20), abs=1e-9)
 
 
 def test_no_asked_time_after_the_stop_is_kept():
