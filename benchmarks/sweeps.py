@@ -21,8 +21,6 @@ SEEDS = range(3)
 
 def rows(repeats=5):
     """Return the rows of joblib and dask, each warm, in turns; and of a killed worker."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, range(os.cpu_count()))  # run.py has taken one core
     one, alone = timed(n_jobs=1)
     both, table = timed(n_jobs=2)
     assert table.equals(alone)
