@@ -104,7 +104,7 @@ def published_over_flow(depth, n_observed=2000, repeats=5, block=400):
         ),
         "in double precision, as ours": published(data, start, "float64"),
     }
-    spent_by = {name: [] for name in others}
+    spent_by = {kind: [] for kind in others}
 
     def seconds_of(steps, count):
         return clock(lambda: [next(steps) for _ in range(count)])[0] / count
@@ -118,8 +118,8 @@ def published_over_flow(depth, n_observed=2000, repeats=5, block=400):
         used.append(spent / block)
         if len(fast) < repeats:  # in turns with the first blocks
             fast.append(clock(flow)[0])
-            for name, other in others.items():
-                spent_by[name].append(seconds_of(other, block))
+            for kind, other in others.items():
+                spent_by[kind].append(seconds_of(other, block))
 
     def ratios(seconds):
         return [n_steps * slow / quick for slow, quick in zip(seconds, fast, strict=False)]
