@@ -53,7 +53,7 @@ def plain_iterations(
             slope = np.abs(r) ** (p - 2)
             arrived = np.sum(r * r * slope, axis=0) <= p * target
             count[arrived & np.isinf(count)] = j
-            if np.isfinite(count).all():
+            if np.all(np.isfinite(count) | ~np.isfinite(r[0])):  # arrived or blown up
                 break
             r *= 1 - steps * slope
     return count
