@@ -49,7 +49,8 @@ $(TESTS): $(STAMP) tests/requirements.txt
 	@touch $@
 
 book: $(STAMP)
-	@echo "== site: executing the notebooks and building strictly into _build/html"
+	@$(BIN)/python book/_tools/notebooks.py run
+	@echo "== site: building strictly into _build/html"
 	@rm -rf _build/html
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going
 	@echo "== done: open _build/html/index.html"
