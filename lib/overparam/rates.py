@@ -483,8 +483,7 @@ def regression_rate(X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike) ->
     >>> round(rates.regression_rate(X, Y, U0, V0), 4)  # 2·4·hypot(0.75, 2·(1 - 0.5))
     10.0
     """
-    X, Y = _check.matrix("X", X), _check.matrix("Y", Y)
-    _check.same_rows(X, Y, second="Y")
+    X, Y = _check.data(X, Y, "Y", 2)
     n = Y.shape[1]
     U0, V0 = _check.factors(U0, V0, X.shape[1], n)
     left, singular, right = np.linalg.svd(X, full_matrices=False)
