@@ -190,13 +190,10 @@ def _is_random(value: object) -> bool:
 
 def _noticed(cells: list[dict], number: int, source: str, space: dict, before: list) -> bool:
     """Run the mutated cell and those that use it in a child; tell whether anything complained."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.alarm(20 * SECONDS)  # if it waits for ever
-    try:
+
+    def complains() -> bool:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         for at, changed in _dependent(cells, number):
             made = {name: space[name] for name in changed if name in space}
             made = {name: it for name, it in made.items() if not _is_random(it)}
@@ -205,13 +202,25 @@ def _noticed(cells: list[dict], number: int, source: str, space: dict, before: l
             space.update(names | made)
             for generator, state in states:
                 generator.bit_generator.state = state
-            if not _same(
-                _run(source if at == number else "".join(cells[at]["source"]), space), cells[at]
-            ):
-                os._exit(1)
+            code = source if at == number else "".join(cells[at]["source"])
+            if not _same(_run(code, space), cells[at]):
+                return True
+        return False
+
+    return _in_child(complains, 20 * SECONDS)
+
+
+def _in_child(complains: Callable[[], bool], seconds: int) -> bool:
+    """Call a function in a child; tell whether it said so, raised, or did not end in time."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(seconds)
+        os._exit(int(complains()))
     except BaseException:
         os._exit(1)
-    os._exit(0)
 
 
 def _dependent(cells: list[dict], number: int) -> Iterator[tuple[int, set[str]]]:
@@ -419,12 +428,8 @@ class _Order:
 
 def _tests_fail(file: Path, plugin: object) -> bool:
     """Run the tests of a module, as it stands in `file`, in a child; a hang is a failure."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(1200)
+
+    def fail() -> bool:
         os.chdir(ROOT)
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -437,9 +442,9 @@ def _tests_fail(file: Path, plugin: object) -> bool:
         command = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={copied}"]
         tests = ROOT / "tests" / f"test_{file.name.lstrip('_')}"
         command += ["--doctest-modules", str(file), str(tests)]
-        os._exit(int(pytest.main(command, plugins=[plugin])))
-    except BaseException:
-        os._exit(1)
+        return pytest.main(command, plugins=[plugin]) != 0
+
+    return _in_child(fail, 1200)
 
 
 # The command
