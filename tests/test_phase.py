@@ -1,5 +1,7 @@
 """The stored phase picture is what its function computes, and carries what the chapter says."""
 
+import runpy
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,13 @@ from overparam import completion, phase
 FAST = ("alternating", "nuclear norm", "depth 2", "depth 3")
 
 
-def test_the_store_is_whole_and_small():
+def test_the_store_is_whole_and_small(capsys):
     table = phase.stored()
     cells = len(phase.GRID["rank"]) * len(phase.GRID["oversampling"])
     assert len(table) == cells * len(phase.SEEDS) and (table["error"] == "").all()
     assert phase.STORED.stat().st_size <= 150_000
+    runpy.run_path(phase.__file__, run_name="imported")
+    assert capsys.readouterr().out == ""  # only as a program it computes the store
 
 
 def chosen(table):
@@ -106,10 +110,12 @@ def test_alternating_finds_the_matrix_in_any_units(scale):
     assert reason == "loss reached"
     assert np.linalg.matrix_rank(X) == 2
     assert completion.reconstruction_error(X, truth) < 1e-8 * scale**2
-    _, reason = phase.alternating(
-        rows, cols, truth[rows, cols], truth.shape, 2, goal=1e-10 * scale**2, sweeps=1
-    )
+    data, observed = np.zeros_like(truth), truth[rows, cols]
+    start, reason = phase.alternating(rows, cols, observed, truth.shape, 2, sweeps=0)
     assert reason == "end of sweeps"
+    data[rows, cols] = observed
+    left, sigma, right = np.linalg.svd(data)
+    assert np.allclose(start, left[:, :2] * sigma[:2] @ right[:2], atol=1e-12 * scale)
 
 
 def test_all_methods_of_a_cell_complete_the_same_matrix(monkeypatch):

@@ -172,7 +172,8 @@ def alternating(
     mask, data = np.zeros(shape), np.zeros(shape)
     mask[rows, cols], data[rows, cols] = 1.0, values
     left, sigma, right = np.linalg.svd(data, full_matrices=False)
-    U, V = left[:, :rank], right[:rank].T * np.sqrt(sigma[:rank])
+    root = np.sqrt(sigma[:rank])
+    U, V = left[:, :rank] * root, right[:rank].T * root
     for sweep_number in range(sweeps):
         ridge = sigma[0] * max(0.9**sweep_number, 1e-9)
         U = _least_squares(V, mask, data, ridge)
