@@ -106,13 +106,15 @@ def test_default_tolerances_have_no_units():
     [
         (lambda w: w, [0.3, -0.8], 0.8, 0.8),
         (lambda w: 0.1 * (w - 20), [0.0, 0.0], 2 * 3, 2),  # at 2 for all of the time 3
+        (lambda w: 10 * (w - 2), [0.0, 0.0], 20 / 10, 20),  # at 20 for a tenth
         (lambda w: np.where(w < 1e-6, -2.0, np.nan), [0.0], 2 * 3e-6, 2),  # for a millionth of it
     ],
 )
 def test_default_tolerance_and_first_step_are_those_of_the_start(gradient, start, size, speed):
     """A hundredth of rtol, of its size; of the time in which it changes what order 8 allows."""
     path = gradient_flow(gradient, start, 3.0)
-    assert path == gradient_flow(gradient, start, 3.0, atol=1e-8 / 100 * size)
+    same = gradient_flow(gradient, start, 3.0, atol=1e-8 / 100 * size)
+    assert path.reason == same.reason and path.t == pytest.approx(same.t, rel=1e-6)
     assert path.t[1] == pytest.approx(1e-8 ** (1 / 8) * size / speed)
 
 
@@ -190,6 +192,13 @@ def test_auto_takes_the_stabilized_method_where_stability_limits_the_step():
     # Where accuracy limits the step it stays.
     path = gradient_flow(lambda w: -w, [1.0, 0.1], 300.0, method="auto", rtol=1e-10)
     assert path.method == "DOP853"
+    # A tenth of the tolerances is 10^(1/8) times the steps, of order 8, if it can be honoured.
+    for rtol, factor in [(1e-10, 10**0.125), (3.3e-13, 10**0.125), (2e-13, 1.0)]:
+        auto, plain = (
+            gradient_flow(lambda w: -w, [1.0, 0.1], 30.0, method=method, rtol=rtol)
+            for method in ("auto", "DOP853")
+        )
+        assert len(auto) / len(plain) == pytest.approx(factor, rel=0.03)
 
 
 def test_auto_goes_back_where_the_stabilized_method_is_slower():
