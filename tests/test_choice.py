@@ -150,6 +150,9 @@ def test_label_noise_lasso_meets_its_conditions(seed):
         beta = choice.label_noise_lasso(X, y, 0.1, noise)
         weights = 0.1 * noise**2 * np.mean(X**2, axis=0)
         assert lasso_gap(X, y, beta, weights) < 1e-8
+        for unit in (1e-16, 1e16):  # of the labels, to which the squared noise is in proportion
+            scaled = choice.label_noise_lasso(X, unit * y, 0.1, np.sqrt(unit) * noise)
+            assert np.allclose(scaled / unit, beta, atol=1e-8)
     assert not choice.label_noise_lasso(X, y, 0.1, 100.0).any()
 
 
