@@ -622,6 +622,11 @@ def test_live_explorers_compute_what_the_library_does(scalar):
         assert np.sign(weights[kept]) == np.sign([u, v][kept])
     modes = page.evaluate("() => [0, 1, 4, 9].map(t => bookLive.product(t, 3, 1e-6, 0.5))")
     assert np.allclose(modes, closed_form([0, 1, 4, 9], 3.0, 1e-6, 0.5), atol=1e-6)
+    # At the end: from the line u = -v in the saddle, else where the product is one.
+    ends = page.evaluate(
+        "s => s.map(([u, v]) => bookLive.flow(200, 1, u, v))", [[1.5, -1.5], [2.2, -1.3], [-1, 0.3]]
+    )
+    assert np.allclose([u * v for u, v in ends], [0, 1, 1], atol=1e-6)
     got = page.evaluate("s => s.map(([u, v]) => bookLive.descend(u, v, 1, 0.6, 30).at(-1))", starts)
     for (u, v), end in zip(starts, got, strict=True):
         wanted = edge.descend(u, v, 1.0, 0.6, 30)
