@@ -267,8 +267,9 @@ def test_live_explorers_can_be_dragged(visit):
     for live in page.locator(".explorer.live").all():
         readout = live.locator(".live-readout")
         said = [readout.inner_text()]
-        live.locator("svg").scroll_into_view_if_needed()
-        box = live.locator("svg").bounding_box()
+        picture = live.locator(".live-picture")
+        picture.scroll_into_view_if_needed()
+        box = picture.bounding_box()
         page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"])
         page.mouse.down()
         page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])
@@ -591,6 +592,13 @@ def test_the_keyboard_moves_explorers_and_opens_solutions(scalar):
     before = slider.input_value()
     scalar.keyboard.press("ArrowRight")
     assert slider.input_value() != before
+
+
+def test_contents_follow_the_reader(scalar):
+    scalar.locator("h2", has_text="The closed form").scroll_into_view_if_needed()
+    scalar.mouse.wheel(0, 400)
+    assert scalar.wait_for_selector(".page-toc .nav-link.active").inner_text()
+    scalar.evaluate("scrollTo(0, 0)")
 
 
 def test_search_dialog_answers_while_one_types(scalar):

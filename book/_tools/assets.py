@@ -50,6 +50,8 @@ NESTED = ("@media", "@supports", "@layer", "@container")
 NEGATED = re.compile(r":not\((?:[^()]|\([^()]*\))*\)")
 CLASS = re.compile(r"\.((?:\\.|[\w-])+)")
 OWN = {"house.css", "screens.css"}
+# The two themes disagree about the name of a page's contents, which follow the reader.
+CONTENTS = ('data-bs-target=".bd-toc-nav"', 'data-bs-target="#pst-page-toc-nav"')
 LATER = re.compile(r'<img (?=[^>]*\bsrc="(?!data:))')
 UNUSED = {"locales", "scripts", "styles", "vendor"}
 DONE = "_static/book.css?v="
@@ -238,6 +240,7 @@ def rewritten(page: Path, text: str, out: Path, names: dict[str, str]) -> str:
     text = PRELOAD.sub("", LINK.sub("", text))
     text = re.sub(r"<script data-cfasync.*?</script>", THEME, text, flags=re.S)
     text = SCRIPT.sub(script, text)
+    text = text.replace(*CONTENTS)
     viewport, *rest = VIEWPORT.split(text)
     text = viewport + VIEWPORT.search(text)[0] + "".join(rest)
     head = (
