@@ -109,10 +109,6 @@
     };
     give(".sidebar-primary-item:has(> .navbar-brand)", { role: "region", "aria-label": "Home" });
     give('.citation-list > [role="doc-biblioentry"]', { role: "listitem" });
-    // A fold's line is its own name, and better than the one it is given.
-    document
-      .querySelectorAll("details.hide > summary[aria-label]")
-      .forEach((summary) => summary.removeAttribute("aria-label"));
   };
 
   document.addEventListener("DOMContentLoaded", () => {

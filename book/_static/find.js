@@ -36,14 +36,14 @@
     list.reduce((n, w) => n + (w === word || (last && word.length > 2 && w.startsWith(word)) ? 1 : 0), 0);
 
   const prepared = (data) => {
-    data.lengths ??= data.entries.map((entry) => {
+    for (const entry of data.ready ? [] : data.entries) {
       entry.heads = words(entry.title);
       entry.words = words(entry.text);
       entry.line = ` ${entry.heads.join(" ")} `;
       entry.flow = ` ${entry.words.join(" ")} `;
       entry.above = words(data.titles[entry.page] ?? "");
-      return entry.words.length;
-    });
+    }
+    data.ready = true;
     return data;
   };
 
@@ -90,13 +90,12 @@
     return (from ? "… " : "") + cut.join(" ") + (from + 26 < parts.length ? " …" : "");
   };
 
-  const names = { section: "", term: "Term" };
   const item = (data, entry, query) => {
     const line = document.createElement("li");
     const link = document.createElement("a");
     const chapter = data.titles[entry.page] ?? "";
     link.href = `${root}${entry.page}.html#${entry.id}`;
-    link.textContent = `${names[entry.kind] ?? ""} ${entry.title}`.trim();
+    link.textContent = entry.kind === "term" ? `Term ${entry.title}` : entry.title;
     const where = document.createElement("span");
     where.className = "result-place";
     where.textContent = chapter === entry.title ? "" : chapter;
@@ -228,23 +227,10 @@
     window.addEventListener("scroll", () => box?.classList.contains("shown") && place(), { passive: true });
   };
 
-  // The citation's copy button, and others that copy what stands beside them.
-  const copyButtons = () => {
-    for (const button of document.querySelectorAll("button[data-copies]")) {
-      button.hidden = false;
-      button.addEventListener("click", async () => {
-        const text = document.querySelector(button.dataset.copies).innerText;
-        await navigator.clipboard.writeText(text.trim());
-        button.textContent = "Copied";
-      });
-    }
-  };
-
   document.addEventListener("DOMContentLoaded", () => {
     searchPage();
     searchDialog();
     previews();
-    copyButtons();
   });
   window.bookSearch = async (query) => rank(await load("search.js", "search"), query);
 })();
