@@ -288,12 +288,12 @@ SLIM = """() => {
     const seen = new Set();
     for (const span of document.querySelectorAll('.bd-article pre span')) {
         if (!span.children.length && seen.has(span.className)) span.remove();
-        seen.add(span.className);
+        if (span.checkVisibility()) seen.add(span.className);
     }
 }"""
 
 # Whether letters stand out depends on the elements they stand in: of what stands in elements of
-# the same names, classes and styles, one is left.
+# the same names, classes and styles, one that is shown is left.
 THIN = """() => {
     const seen = new Set();
     const name = e => [e.localName, e.getAttribute('class'), e.getAttribute('style')].join();
@@ -301,7 +301,8 @@ THIN = """() => {
         for (const child of [...parent.children]) {
             const at = `${path} ${name(child)}`;
             thin(child, at);
-            if (!child.children.length && seen.has(at)) child.remove();
+            if (child.children.length) continue;
+            if (seen.has(at) || !child.checkVisibility()) child.remove();
             seen.add(at);
         }
     };
