@@ -95,7 +95,9 @@ def problems():
     yield (
         *("diagonal network near its limit", start, 40.0, diagonal),
         lambda w: ((X @ (w[0] ** 2 - w[1] ** 2) - y) ** 2).sum(),
-        lambda rtol, method: regimes.weight_flow(X, y, 1e-3, [0.0, 40.0], rtol=rtol, method=method).final,
+        lambda rtol, method: (
+            regimes.weight_flow(X, y, 1e-3, [0.0, 40.0], rtol=rtol, method=method).final
+        ),
     )
 
 

@@ -64,8 +64,8 @@ class Trajectory:
     n_evaluations: int
     method: str
     _layout: "_Layout"
-    _path: np.ndarray  # a flat state in each row
-    _slopes: np.ndarray | None = None  # the velocities there, for reading in between
+    _path: tuple  # the flat states, as they were made: stacked they would need the memory twice
+    _slopes: tuple | None = None  # the velocities there, for reading in between
 
     @property
     def states(self) -> State:
@@ -81,7 +81,7 @@ class Trajectory:
         return len(self.t)
 
     def __getitem__(self, index):
-        return self._layout.unpack(self._path[index])
+        return self._layout.unpack(np.asarray(self._path[index]))
 
     def __eq__(self, other):
         return isinstance(other, Trajectory) and all(
@@ -334,8 +334,8 @@ class _Velocity:
         return bool(np.isnan(self.f).any()) and not self.overflow
 
     def trajectory(self, rows, reason):
-        t, *parts = map(np.array, zip(*rows, strict=True))
-        return Trajectory(t, reason, self.calls, self.method, self.layout, *parts)
+        t, *parts = zip(*rows, strict=True)
+        return Trajectory(np.array(t), reason, self.calls, self.method, self.layout, *parts)
 
 
 def _layout(name, state):
