@@ -457,8 +457,8 @@ def test_whole_on_paper(visit):
 
 # The last of a page's tests, since it takes formulas and much of the text away.
 def test_accessible_in_both_themes(visit):
+    visit.page.evaluate(SLIM)  # first, or all formulas would be laid out anew
     page = show(visit.page)
-    page.evaluate(SLIM)
     faults = violations(page, {"rules": {rule: {"enabled": False} for rule in COLOURS}})
     page.evaluate(THIN)
     colours = {"runOnly": {"type": "rule", "values": COLOURS}}
