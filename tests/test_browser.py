@@ -282,9 +282,9 @@ def test_live_explorers_can_be_dragged(visit):
 
 
 # What axe would look at over and over: the insides of formulas, which are MathJax's own, and code,
-# of which each class of letters is left once.
-SLIM = """() => {
-    document.querySelectorAll('mjx-container > *').forEach(e => e.remove());
+# of which each class of letters is left once where it is shown.
+FORMULAS = "() => document.querySelectorAll('mjx-container > *').forEach(e => e.remove())"
+CODE = """() => {
     const seen = new Set();
     for (const span of document.querySelectorAll('.bd-article pre span')) {
         if (!span.children.length && seen.has(span.className)) span.remove();
@@ -457,8 +457,9 @@ def test_whole_on_paper(visit):
 
 # The last of a page's tests, since it takes formulas and much of the text away.
 def test_accessible_in_both_themes(visit):
-    visit.page.evaluate(SLIM)  # first, or all formulas would be laid out anew
+    visit.page.evaluate(FORMULAS)  # before they are laid out anew
     page = show(visit.page)
+    page.evaluate(CODE)
     faults = violations(page, {"rules": {rule: {"enabled": False} for rule in COLOURS}})
     page.evaluate(THIN)
     colours = {"runOnly": {"type": "rule", "values": COLOURS}}
