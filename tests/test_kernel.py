@@ -579,6 +579,10 @@ def test_steps_that_diverge_are_refused():
     for factor, name in [(40, "relu"), (400, "tanh")]:
         with pytest.raises(ValueError, match="makes descent diverge"):
             kernel.training_descent(start([3, 50, 1]), X, y, factor * longest, 300, name)
+    one = [[[2.0]]], [[1.0]], [1.0]  # f(x) = 2x with the residual 1, which a step takes to 1 - step
+    with pytest.raises(ValueError, match="makes descent diverge"):
+        kernel.training_descent(*one, 2.2, 1)
+    assert kernel.training_descent(*one, 1.8, 1).final[0] == pytest.approx(1 - 0.8)
 
 
 def test_kernels_that_are_none_are_refused():
@@ -588,6 +592,9 @@ def test_kernels_that_are_none_are_refused():
         with pytest.raises(ValueError, match="K must be symmetric"):
             kernel.kernel_flow(size * np.array([[1.0, 1e-9], [0.0, 1.0]]), np.ones(2), 1.0)
         kernel.kernel_flow(size * np.array([[1.0, 1e-11], [0.0, 1.0]]), np.ones(2), 1.0)
+        with pytest.raises(ValueError, match="K must be positive semidefinite"):  # and to eight
+            kernel.kernel_flow(size * np.diag([1.0, -1e-7]), np.ones(2), 1.0)
+        kernel.kernel_flow(size * np.diag([1.0, -1e-9]), np.ones(2), 1.0)
     with pytest.raises(ValueError, match="K must be positive semidefinite"):
         kernel.kernel_flow(-np.eye(2), np.ones(2), 1.0)
     with pytest.raises(ValueError, match=r"K must be symmetric, 3 × 3, got \(2, 2\)"):
