@@ -519,6 +519,9 @@ def test_measured_rates_agree_with_single_flows():
         excess = np.array([loss.value(networks.product(w)) - loss.minimum for w in path]) / first
         use = excess > 1e-6
         assert np.isclose(measured[k], (-np.log(excess[use]) / TIMES[use]).min(), rtol=1e-6)
+    unit = 1e-8  # of the weights; three layers, so that rates have its fourth power
+    scaled = rates.measured_rates([unit * w for w in weights], unit**3 * Y, TIMES / unit**4, X)
+    assert np.allclose(scaled / unit**4, measured, rtol=1e-6)
 
 
 # ---- Bad input

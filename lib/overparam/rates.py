@@ -543,7 +543,7 @@ def measured_rates(
 
     def excess(layers):
         gap = reduce(np.matmul, layers) - best
-        return np.sum(gap * (curvature @ gap), axis=(1, 2)) / 2
+        return np.sum(gap * (curvature @ gap), axis=(1, 2))  # but for a factor
 
     tiny = 1e-15 * max(map(np.linalg.norm, weights))
     path = flow.gradient_flow(gradients, weights, t, rtol=1e-12, atol=tiny)
