@@ -91,6 +91,16 @@ def test_q_of_depth_at_both_ends(depth):
     assert abs(correction - 1) < 3 / big ** (2 / depth) + 1e-6
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_slopes_of_newtons_iteration_are_those_of_the_predictor(depth):
+    u, h, scales = np.linspace(-0.9, 0.9, 19), 1e-6, np.linspace(0.3, 2, 19)
+    ahead, here, behind = (
+        regimes._image(np.array([v, 1 - v, 1 + v]), scales, depth) for v in (u + h, u, u - h)
+    )
+    assert np.allclose(here[0], scales * regimes.h(u, depth), rtol=1e-12)
+    assert np.allclose((ahead[0] - behind[0]) / (2 * h), here[1], rtol=1e-6)
+
+
 # The limit of the flow
 
 
@@ -572,6 +582,9 @@ def test_digits_that_run_out_are_an_error_and_not_a_wrong_number():
             regimes.flow_limit(X, y, alpha, depth)
         with pytest.raises(ValueError, match="alpha"):
             regimes.penalty([1.0], alpha, depth)
+    assert np.isfinite(regimes.penalty([1e15], 1e-145))
+    with pytest.raises(ValueError, match="alpha"):
+        regimes.penalty([1e30], 1e-145)  # 1e30 over the squared scale is too large for float64
     with pytest.raises(ValueError, match="s must lie"):
         regimes.h(1.0, 3)
     with pytest.raises(ValueError, match="epsilon"):
