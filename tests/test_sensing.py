@@ -179,6 +179,41 @@ def test_flow_can_end_at_the_maximizer_of_every_schatten_quasi_norm():
         assert np.argmax(line**p + (1 - line) ** p) == 50
 
 
+# --- interpolants -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_row_space_says_the_same_as_the_data_in_any_units(rank, unit):
+    rng = np.random.default_rng(rank)
+    left, right = rng.standard_normal((4, rank)), rng.standard_normal((rank, 5))
+    X, beta = unit * left @ right, rng.standard_normal(5)
+    V, sigma, c = sensing.row_space(X, X @ beta)
+    assert V.shape == (5, rank) and np.allclose(V.T @ V, np.eye(rank))
+    assert np.allclose(V * sigma**2 @ V.T, X.T @ X, atol=1e-12 * unit**2)
+    assert np.allclose(V.T @ beta, c)
+    beside = np.linalg.svd(left)[0][:, -1]  # at right angles to the range
+    with pytest.raises(ValueError, match="not in the range"):
+        sensing.row_space(X, X @ beta + 1e-7 * unit * beside)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("y", [1e-8, 1e-2, 2.0, 1e4, 1e8])
+@pytest.mark.parametrize("weights", [1.0, np.array([0.5, 3.0])])
+def test_newton_solves_its_dual_in_few_steps(unit, y, weights):
+    seen = []
+
+    def image(state):
+        seen.append(np.exp(state[0]))
+        return seen[-1], seen[-1]
+
+    start = np.outer([0.0, np.inf, np.inf], np.ones(2))
+    beta = sensing.dual_newton([[unit, 2 * unit]], [unit * y], image, start, weights)
+    assert np.isclose(beta @ [1, 2], y, rtol=1e-13, atol=0)
+    nu = np.log(beta) / (weights * np.array([1.0, 2.0]))
+    assert np.isclose(*nu, rtol=1e-12) and len(seen) < 40
+
+
 # --- where the conjecture fails -----------------------------------------------------------
 
 
