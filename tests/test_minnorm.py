@@ -154,7 +154,7 @@ def test_flow_limit_for_one_seen_input_is_the_hyperbolic_rotation(seed, k, theta
     assert np.allclose(minnorm.flow_limit(X, Y, U0, V0).ravel(), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e2])
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e2, 1e9])
 def test_scaled_weights_and_data_have_the_scaled_limit(scale):
     rng = np.random.default_rng(12)
     X, Y = data(5, 2, 3, rng)
@@ -512,6 +512,10 @@ def test_the_variance_decides_whether_width_helps(q, slope):
 def test_a_flow_that_reaches_no_global_minimum_raises(start, message):
     with pytest.raises(RuntimeError, match=message):
         minnorm.flow_limit(np.eye(3), np.diag([1.0, 2.0, 3.0]), *start)
+    for unit in (1e-6, 1e6):
+        with pytest.raises(RuntimeError, match="stands still"):
+            Y = unit**2 * np.diag([1.0, 2.0, 3.0])
+            minnorm.flow_limit(np.eye(3), Y, *(unit * factor for factor in start))
 
 
 def test_the_loss_at_which_it_stands_still_is_that_of_the_data():
