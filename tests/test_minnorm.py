@@ -116,6 +116,16 @@ def test_distance_of_the_limit_is_the_unseen_part(consistent):
     assert np.isclose(distance, np.linalg.norm(minnorm.split(X, U)[1] @ V.T), atol=1e-7)
 
 
+def test_without_the_width_for_the_least_loss_the_unseen_part_says_nothing():
+    X, Y = np.eye(2, 3), np.eye(2)
+    U, V = np.array([[1.0], [0.0], [0.0]]), np.array([[1.0], [0.0]])  # best of width one, U₂ = 0
+    gradients = networks.gradients([U, V.T], losses.regression(X, Y).gradient)
+    assert all(np.allclose(G, 0) for G in gradients)
+    assert np.isclose(losses.regression(X, Y).value(U @ V.T), 1 / 2)  # not 0, the least of any Θ
+    assert np.allclose(minnorm.split(X, U)[1] @ V.T, 0)
+    assert np.isclose(np.linalg.norm(U @ V.T - minnorm.minimum_norm(X, Y)), 1)
+
+
 # --- The limit of the flow -----------------------------------------------------------------------
 
 
