@@ -425,6 +425,14 @@ def test_neuron_limit_minimizes_its_potential_with_the_final_sign():
     assert crossed > 0
 
 
+def test_neuron_limit_waits_for_the_slowest_direction():
+    """All of the target lies along a singular value of 0.02: the sign of v takes a time of 1e4."""
+    X, u0, v0 = np.array([[1.0, 0.0, 0.0], [0.0, 0.02, 0.0]]), np.array([0.1, 0.2, 0.5]), -0.05
+    y = X @ [0.0, 1.0, 0.0]
+    beta, w = neuron_flow(X, y, u0, v0, 1e5)
+    assert w[-1] > 0 and np.allclose(unequal.neuron_limit(X, y, u0, v0), beta, atol=1e-6)
+
+
 @pytest.mark.parametrize("unit", [1e-4, 30.0, 1e4])
 def test_neuron_limit_has_the_units_of_the_start(unit):
     """Also where v crosses zero, which is found by a flow of its own."""
