@@ -134,6 +134,15 @@ def test_limit_minimizes_the_penalty(seed, depth, exponent):
     assert np.linalg.norm(kernel @ slope) <= 1e-9 * np.linalg.norm(slope)
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_interpolant_has_its_scales_shift_and_weights(depth):
+    X, y, profile, rng = problem(11)
+    scales, shift = rng.uniform(0.1, 1, 9), rng.uniform(-0.8, 0.8, 9)
+    beta = regimes.interpolant(X, y, scales, shift, depth, np.abs(profile))
+    dual = (regimes.h_inverse(beta / scales, depth) - shift) / np.abs(profile)
+    assert np.allclose(X @ beta, y) and np.allclose(np.linalg.svd(X)[2][4:] @ dual, 0, atol=1e-9)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("alpha", [10.0, 1e-1, 1e-3, 1e-5])
 def test_residual_at_the_published_size(alpha, noise):
