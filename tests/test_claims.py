@@ -101,12 +101,17 @@ def expand_ranges(text):
 def test_register_errata_pages_and_bibliography_agree(register):
     """An erratum has a claim that says so, and the other way; links lead somewhere."""
     book = ROOT / "book"
-    errata = set(re.findall(r"^\((err-\w+)\)=", (book / "errata.md").read_text("utf-8"), re.M))
-    assert errata == {claim.errata for claim in register.claims if claim.errata}
+    text = (book / "errata.md").read_text("utf-8")
+    errata = dict(re.findall(r"^\((err-\w+)\)=\n### .*\n\n\*.*\* · (.+)$", text, re.M))
+    assert len(errata) == len(re.findall(r"^\(err-", text, re.M))
+    assert set(errata) == {claim.errata for claim in register.claims if claim.errata}
+    kinds = {"misprint": {"wrong"}, "missing condition": {"condition"}}
     for claim in register.claims:
         assert bool(claim.errata) == (claim.talk in ("condition", "wrong")), claim.id
+        if claim.errata and errata[claim.errata] != "imprecise":
+            assert {claim.talk} == kinds[errata[claim.errata]], claim.id
     pages = "".join(path.read_text("utf-8") for path in book.glob("*.ipynb"))
-    assert set(re.findall(r"errata\.md#(err-\w+)", pages)) <= errata
+    assert set(re.findall(r"errata\.md#(err-\w+)", pages)) <= set(errata)
     assert "Where the talk prints" not in pages
     pages += "".join(path.read_text("utf-8") for path in book.glob("*.md"))
     entries = set(re.findall(r"^@\w+\{(\w+),", (book / "references.bib").read_text("utf-8"), re.M))

@@ -277,7 +277,7 @@ def iterations_to(losses: ArrayLike, target: float) -> np.ndarray:
     >>> iterations_to([[3.0, 9.0], [1.0, 8.0]], 2.0)
     array([ 1., inf])
     """
-    reached = np.asarray(losses, dtype=float) <= target
+    reached = np.asarray(losses, dtype=float) <= _check.number("target", target)
     return np.where(reached.any(axis=0), reached.argmax(axis=0), np.inf)
 
 

@@ -48,8 +48,8 @@ def decompose(X: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     X = _check.matrix("X", X)
     left, singular, right = np.linalg.svd(X)
     rank = int(np.sum(singular > max(X.shape) * np.finfo(float).eps * singular[0]))
-    if rank == 0:
-        raise ValueError("X is zero: there is nothing to learn from it")
+    if rank == 0 or singular[rank - 1] ** 2 == 0:
+        raise ValueError("X is zero, or so small that XᵀX underflows: rescale it")
     ratio = singular[rank - 1] / singular[0]
     if ratio < SMALLEST_RATIO:
         raise ValueError(

@@ -298,7 +298,7 @@ def spikes(
     >>> print(angles.round(4), masses.round(4))
     [0.     4.7124] [1.6667 0.3333]
     """
-    u = _check.matrix("u", u)
+    u = _check.shaped("u", u, (*np.shape(u)[:1], 2), "particles in the plane")
     signs, points = _signs(signs, len(u)), u[:, 0] + 1j * u[:, 1]
     found = np.zeros((0, 2))
     for sign in (1, -1):
