@@ -574,7 +574,10 @@ RNG = np.random.default_rng(0)
     "call, message",
     [
         (lambda: minnorm.minimum_norm(np.zeros((2, 2)), np.eye(2)), "X is zero"),
-        (lambda: minnorm.flow_limit(1e-300 * np.eye(2), *[np.eye(2)] * 3), "X is zero, or so small"),
+        (
+            lambda: minnorm.flow_limit(1e-300 * np.eye(2), *[np.eye(2)] * 3),
+            "X is zero, or so small",
+        ),
         (lambda: minnorm.minimum_norm(np.eye(2), np.eye(3)), "X and Y"),
         (lambda: minnorm.minimum_norm(np.eye(2), [1.0, 2.0]), "Y must"),
         (lambda: minnorm.minimum_norm([[np.nan]], [[1.0]]), "X has"),
