@@ -269,6 +269,8 @@ def test_docstrings_have_examples_and_they_are_true(name):
     for key, value in public_functions(name).items():
         if inspect.isfunction(value) and ">>>" not in (value.__doc__ or ""):
             lacking.append(key)
+        if inspect.isfunction(value) and len(inspect.signature(value).parameters) > 2:
+            assert "Parameters\n" in value.__doc__, key
     assert not lacking
 
 

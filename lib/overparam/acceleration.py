@@ -39,6 +39,17 @@ def plain_iterations(
     One number for each of the `steps`; inf for a run that has not arrived after `limit` steps,
     which includes all with :math:`\eta\ge2/R^{p-2}` (theorem in the chapter).
 
+    Parameters
+    ----------
+    p, R : floats
+        Of the family, as in `two_targets`.
+    steps : vector
+        Step sizes, positive.
+    target : float
+        The loss to reach.
+    limit : int
+        The largest number of steps.
+
     Examples
     --------
     >>> plain_iterations(4, 10.0, [0.01, 0.03], limit=2000)
@@ -65,6 +76,15 @@ def plain_lower_bound(p: float, R: float, target: float = 1e-3, start: float = 0
     No step brings plain descent from :math:`(\epsilon,0)`, :math:`\epsilon` = `start` < R, to a
     loss of at most `target` in this many iterations or fewer (theorem in the chapter; p > 2).
 
+    Parameters
+    ----------
+    p, R : floats
+        Of the family, as in `two_targets`, with p > 2.
+    target : float
+        The loss to reach.
+    start : float
+        First coordinate of the start, from 0 to below R.
+
     Examples
     --------
     >>> round(plain_lower_bound(4, 20.0), 1)  # the best of many steps needs 1696
@@ -83,6 +103,13 @@ def jump(p: float, R: float, depth: int) -> tuple[float, float]:
     From :math:`(\epsilon,0)` the first step hits :math:`w_1=R` exactly and the second
     :math:`w_2=1` exactly; what is left is :math:`0\le w_1-R\le(L-1)s/R` with
     :math:`s=\tfrac1{L(R-\epsilon)^{p-2}}` (Cohen 2019, "Acceleration by Depth").
+
+    Parameters
+    ----------
+    p, R : floats
+        Of the family, as in `two_targets`, with p > 2.
+    depth : int
+        L of at least 2.
 
     Raises
     ------
@@ -111,6 +138,11 @@ def layer_jump(p: float, R: float, depth: int) -> tuple[float, float]:
 
     As `jump`, for gradient descent on the balanced layers of width 1 with the product (start, 0):
     its first step hits R, its second brings the second coordinate to 1.
+
+    Parameters
+    ----------
+    p, R, depth
+        As for `jump`.
 
     Examples
     --------
@@ -168,6 +200,13 @@ def minimize(X: ArrayLike, y: ArrayLike, p: float) -> tuple[np.ndarray, float]:
     Newton's method from the least-squares solution, with halved steps where a whole one does not
     descend. Newton's move is the solution of a weighted least-squares problem, so that columns
     may depend on each other.
+
+    Parameters
+    ----------
+    X : matrix, shape (N, d)
+    y : vector, shape (N,)
+    p : float
+        The power of the loss.
 
     Raises
     ------
@@ -291,6 +330,17 @@ def rounding_counts(
     be chaotic at first, and then the numbers differ: none of them is a property of the method.
     inf for a run that has not arrived in `n_steps`. Arguments as in `losses_along`.
 
+    Parameters
+    ----------
+    X, y, p, method, step, start
+        As in `losses_along`, with one step.
+    target : float
+        The loss to reach.
+    n_steps : int
+        The largest number of iterations.
+    copies : int
+        How many runs.
+
     Examples
     --------
     >>> rounding_counts([[1.0]], [1.0], 2, 1, 0.5, [0.1], 1e-3, 20, copies=3)  # none of the digits
@@ -312,6 +362,17 @@ def race(
     other can then be faster. A step counts only if its number of iterations is the method's and
     not an accident of rounding: the `rounding_counts` of three copies agree to 3 %, and their
     median is given.
+
+    Parameters
+    ----------
+    X, y, p, start
+        As in `losses_along`.
+    grids : dict
+        From methods to vectors of steps.
+    share : float
+        How much of the first excess of the loss may be left.
+    n_steps : int
+        The largest number of iterations.
 
     Raises
     ------
@@ -343,6 +404,13 @@ def race(
 
 def excess_target(X: ArrayLike, y: ArrayLike, p: float, share: float) -> float:
     r"""Return :math:`f^*+share\cdot(f(0)-f^*)`, the loss at which a run counts as arrived.
+
+    Parameters
+    ----------
+    X, y, p
+        As for `minimize`.
+    share : float
+        How much of the first excess may be left.
 
     Examples
     --------
@@ -434,6 +502,16 @@ def sensor_like(
     Normal rows whose principal axes point anywhere and have standard deviations falling
     geometrically from 1 to 1 / `condition`; y is a random linear function of them with standard
     deviation 1, plus normal noise of standard deviation `noise`.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    n_rows, n_columns : int
+        Numbers of data and of columns.
+    condition : float
+        Ratio of the largest to the smallest standard deviation.
+    noise : float
+        Standard deviation of the noise of y, before it is standardized.
 
     Examples
     --------

@@ -65,6 +65,14 @@ def region_norm(frequencies: ArrayLike, region: str = "ball", radius: float = 1.
     :math:`r|\omega|_2` for the ball of radius r and :math:`r|\omega|_1` for the cube
     :math:`[-r,r]^d`.
 
+    Parameters
+    ----------
+    frequencies : matrix, shape (J, d)
+    region : str
+        "ball" or "cube".
+    radius : float
+        r, positive.
+
     Examples
     --------
     >>> from overparam import approximation
@@ -161,6 +169,12 @@ def gaussian(d: int, region: str = "ball", radius: float = 1.0) -> Target:
     Its magnitude distribution F is the standard normal one. The constant is r times
     `gaussian_constant` on the ball of radius r and :math:`rd\sqrt{2/\pi}` on the cube.
 
+    Parameters
+    ----------
+    d : int
+        The dimension.
+    region, radius : see `region_norm`
+
     Examples
     --------
     >>> from overparam import approximation
@@ -208,6 +222,15 @@ def sample_network(
     * (-1, 1): :math:`|c_0-f(0)|\le C`, :math:`\sum|c_k|\le C`, at most :math:`C^2/n`;
 
     for every probability measure on B. In both cases :math:`|b_k|\le|a_k|_B=1`.
+
+    Parameters
+    ----------
+    target : Target
+    n : int
+        The number of neurons.
+    rng : numpy.random.Generator
+    limits : tuple
+        Those of the sigmoids, (0, 1) or (-1, 1).
 
     Returns
     -------

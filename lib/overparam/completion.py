@@ -88,6 +88,13 @@ def random_low_rank(
 ) -> np.ndarray:
     """Return a product of two Gaussian factors, rescaled to entries of root mean square one.
 
+    Parameters
+    ----------
+    shape : tuple
+        (n, m).
+    rank : int
+    rng : numpy.random.Generator
+
     Raises
     ------
     ValueError
@@ -112,6 +119,13 @@ def random_positions(
     shape: tuple[int, int], n_observed: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and cols of `n_observed` entries drawn uniformly without replacement.
+
+    Parameters
+    ----------
+    shape : tuple
+        (n, m).
+    n_observed : int
+    rng : numpy.random.Generator
 
     Examples
     --------
@@ -334,6 +348,16 @@ def start(
     All hidden widths are k. The product has
     :math:`\mathbb E\|W\|_F^2=s^2\max(n,m)`: for n × n matrices :math:`\|W\|_F\approx s\sqrt n`.
 
+    Parameters
+    ----------
+    shape : tuple
+        (n, m).
+    depth : int
+        L of at least 2.
+    scale : float
+        s, in units of the product.
+    rng : numpy.random.Generator
+
     Examples
     --------
     >>> [layer.shape for layer in start((5, 3), 3, 1e-3, np.random.default_rng(0))]
@@ -457,6 +481,14 @@ def singular_value_velocity(W: ArrayLike, G: ArrayLike, depth: int) -> np.ndarra
     have distinct singular values (Cohen 2019, "Dynamics of Singular Values"; Arora
     et al. 2019, Theorem 3). For L = 1 they must also be positive, or be given signs.
 
+    Parameters
+    ----------
+    W : matrix, shape (n, m)
+    G : matrix, shape (n, m)
+        The gradient of the loss at W.
+    depth : int
+        L of at least 1.
+
     Examples
     --------
     >>> singular_value_velocity(np.diag([3.0, 1.0]), -np.eye(2), 2)  # twice as fast as the value
@@ -481,6 +513,11 @@ def singular_vector_velocity(
 
     (Arora et al. 2019, Lemma 2, where equation (9) has :math:`U^\top` for the last U). The signs
     of the vectors are those that `numpy.linalg.svd` returns.
+
+    Parameters
+    ----------
+    W, G, depth
+        As for `singular_value_velocity`.
 
     Raises
     ------

@@ -196,6 +196,13 @@ def proved_balancedness(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
     :math:`B=\|\Phi\|+\|W_0-\Phi\|_F`; the spectral norm of every imbalance matrix may be as large.
     `W0` needs a deficiency margin.
 
+    Parameters
+    ----------
+    target, W0 : matrices of one shape
+        :math:`\Phi` and the product of the layers at the start.
+    depth : int
+        L of at least 2.
+
     Examples
     --------
     >>> from overparam import descent
@@ -213,6 +220,11 @@ def proved_step(target: ArrayLike, W0: ArrayLike, depth: int) -> float:
     :math:`M^2=(1+\frac1L)B^{2/L}`, :math:`B=\|\Phi\|+e_0`, :math:`e_0=\|W_0-\Phi\|_F`. Every
     shorter step will do too. See `proved_balancedness` for the condition and `proved_rate` for
     the speed.
+
+    Parameters
+    ----------
+    target, W0, depth
+        As for `proved_balancedness`.
 
     Raises
     ------
@@ -236,6 +248,13 @@ def proved_rate(target: ArrayLike, W0: ArrayLike, depth: int, step: float) -> fl
     r"""Return :math:`r=\eta c^2/M^2`: the loss after j steps is at most :math:`(1-r)^jf(W(0))`.
 
     For a `step` of at most `proved_step`, and with its letters; a longer one is refused.
+
+    Parameters
+    ----------
+    target, W0, depth
+        As for `proved_balancedness`.
+    step : float
+        :math:`\eta`, positive.
 
     Examples
     --------
@@ -286,6 +305,11 @@ def guaranteed_step(margin: float, norm: float, depth: int) -> float:
 
     Arguments and source as for `guaranteed_balancedness` (the talk gives :math:`O(c^4)`).
 
+    Parameters
+    ----------
+    margin, norm, depth
+        As for `guaranteed_balancedness`.
+
     Examples
     --------
     >>> from overparam import descent
@@ -301,6 +325,13 @@ def guaranteed_rate(margin: float, depth: int, step: float) -> float:
 
     After j steps it is at most :math:`(1-r)^jf(W(0))`, for a `step` of at most `guaranteed_step`
     and under the condition of `guaranteed_balancedness` (the talk gives :math:`\Omega(c^2\eta)`).
+
+    Parameters
+    ----------
+    margin, depth
+        As for `guaranteed_balancedness`.
+    step : float
+        :math:`\eta`, positive.
 
     Examples
     --------

@@ -73,6 +73,13 @@ def critical_step(u: ArrayLike, v: ArrayLike, y: float) -> np.ndarray:
     Below it the start lies inside the ellipse and stable minima exist; above it one of the two
     fails. Infinite for u = v = y = 0.
 
+    Parameters
+    ----------
+    u, v : array_like
+        The weights.
+    y : float
+        The target.
+
     Examples
     --------
     >>> print(f"{critical_step(3.0, 1.0, 1.0):.4f}")
@@ -118,6 +125,15 @@ def planar_step(z: ArrayLike, H: ArrayLike, eta_y: float) -> tuple:
     r"""Return (z, H) after one step of descent, :math:`z=\eta e`, H from `ellipse`.
 
     :math:`z^+=z(z^2-3-H)`, :math:`H^+=H(1-\eta y\,z+z^2)`: descent for any width.
+
+    Parameters
+    ----------
+    z : array_like
+        The error in units of the step.
+    H : array_like
+        The number of `ellipse`.
+    eta_y : float
+        Target times step.
 
     Examples
     --------

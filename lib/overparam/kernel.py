@@ -32,6 +32,14 @@ def predict(
 ) -> NDArray:
     """Return the network's outputs f(X), shape (N,).
 
+    Parameters
+    ----------
+    weights : list of matrices
+    X : matrix, shape (N, d)
+    activation : str or Activation
+    scaled : bool
+        Whether the factors stand before the layers.
+
     Examples
     --------
     Two neurons, a = 1 and -1, b = 3 and 5: at x = 2 only the first is on, 3·2/√2.
@@ -233,6 +241,14 @@ def training_flow(
 
     `t` and options as for `flow.gradient_flow`.
 
+    Parameters
+    ----------
+    weights, X, activation, scaled
+        As for `predict`.
+    y : vector, shape (N,)
+    t, **options
+        As for `flow.gradient_flow`.
+
     Raises
     ------
     ValueError
@@ -263,6 +279,16 @@ def training_descent(
     r"""Descend the squared cost :math:`\frac1{2N}\|f(X)-y\|^2` on all layers, with a fixed step.
 
     Options as for `flow.gradient_descent`. For any activation; the only choice for ReLU.
+
+    Parameters
+    ----------
+    weights, X, activation, scaled
+        As for `predict`.
+    y : vector, shape (N,)
+    step : float
+    n_steps : int
+    **options
+        As for `flow.gradient_descent`.
 
     Raises
     ------

@@ -291,6 +291,13 @@ def relative_changes(
     (:math:`\Delta F`, :math:`\Delta Dh`, :math:`\eta\|\nabla F\|^2/F`,
     :math:`\eta\|\nabla F\|\,\|D^2h\|/\|Dh\|`) of Smith 2022, 2.1.
 
+    Parameters
+    ----------
+    model, w0, target
+        As for `relative_scale`.
+    step : float
+        :math:`\eta`, positive.
+
     Examples
     --------
     >>> from overparam import lazy
@@ -369,6 +376,13 @@ def gaps(model: Model, w0: ArrayLike, loss: Loss, alpha: float, t: ArrayLike) ->
     increasing array of times. Both flows are integrated in the variable
     :math:`v=\alpha(w-w_0)`, in which small differences keep their digits.
 
+    Parameters
+    ----------
+    model, w0, loss, alpha
+        As for `train`.
+    t : increasing vector
+        The times.
+
     Examples
     --------
     The model w + w²/2 with the target 1 at two scales: about 1/α, 1/α² and 1/α.
@@ -405,6 +419,18 @@ def classroom(
     teacher's weights unit vectors, its output divided by its standard deviation. Students have
     weights of variance 1/d and 1/m, doubled, so that their first output is zero.
 
+    Parameters
+    ----------
+    d : int
+        Dimension of the inputs.
+    m : int
+        Number of the students' neurons, even.
+    n_train : int
+        Number of data.
+    rng : numpy.random.Generator
+    n_teacher : int
+        Number of the teacher's neurons.
+
     Examples
     --------
     >>> import numpy as np
@@ -435,6 +461,14 @@ def trained(room: Classroom, tau: float, n_steps: int, step: float) -> tuple[flo
 
     `n_steps` steps of length :math:`\text{step}/(1+\tau^2)` on :math:`\frac1{2n}\|h-y\|^2`. By
     homogeneity :math:`\tau` is the output scale :math:`\alpha=\tau^2`.
+
+    Parameters
+    ----------
+    room : Classroom
+    tau : float
+        The scale, positive.
+    n_steps : int
+    step : float
 
     Returns
     -------
@@ -476,6 +510,13 @@ def linearized(room: Classroom, n_steps: int, step: float) -> tuple[float, float
 
     `n_steps` of its descent, summed in closed form with the eigenvectors of its tangent kernel. The
     limit of `trained` for :math:`\tau\to\infty`.
+
+    Parameters
+    ----------
+    room : Classroom
+    n_steps : int
+    step : float
+        That of `trained`, in the limit.
 
     Examples
     --------

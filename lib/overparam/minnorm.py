@@ -166,6 +166,12 @@ def rate(X: ArrayLike, U0: ArrayLike, V0: ArrayLike) -> float:
     start of width :math:`k\ge r+n`. After Mallada 2023, "Implicit Bias to Min-norm Solution", and
     Min et al. 2021.
 
+    Parameters
+    ----------
+    X : matrix, shape (N, m)
+    U0, V0 : matrices, shapes (m, k) and (n, k)
+        The start.
+
     Examples
     --------
     >>> round(rate([[1.0]], [[3.0, 0.0]], [[0.0, 2.0]]), 6)  # 2·(9 + 4)
@@ -255,6 +261,11 @@ def limit_weights(
     X: ArrayLike, Y: ArrayLike, U0: ArrayLike, V0: ArrayLike, *, method: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return the factors U (m, k) and V (n, k) in which the flow ends; see `flow_limit`.
+
+    Parameters
+    ----------
+    X, Y, U0, V0, method
+        As for `flow_limit`.
 
     Examples
     --------

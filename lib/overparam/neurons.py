@@ -38,6 +38,14 @@ LOSSES: dict[str, Callable] = {
 def predict(X: ArrayLike, U: ArrayLike, v: ArrayLike) -> np.ndarray:
     """Return f at the rows of X, shape (N,).
 
+    Parameters
+    ----------
+    X : matrix, shape (N, d)
+    U : matrix, shape (k, d)
+        The neurons, one a row.
+    v : vector, shape (k,)
+        Their output weights.
+
     Examples
     --------
     >>> print(predict([[1.0, 0.0], [-1.0, 0.0]], [[2.0, 5.0]], [3.0]))
@@ -49,6 +57,14 @@ def predict(X: ArrayLike, U: ArrayLike, v: ArrayLike) -> np.ndarray:
 
 def loss(X: ArrayLike, y: ArrayLike, U: ArrayLike, v: ArrayLike, kind: str = "squared") -> float:
     """Return the loss: half the squared errors, Σ exp(-yf) or Σ log(1 + exp(-yf)).
+
+    Parameters
+    ----------
+    X, U, v
+        As for `predict`.
+    y : vector, shape (N,)
+    kind : str
+        "squared", "exponential" or "logistic".
 
     Examples
     --------
@@ -63,6 +79,11 @@ def gradients(
     X: ArrayLike, y: ArrayLike, U: ArrayLike, v: ArrayLike, kind: str = "squared"
 ) -> list[np.ndarray]:
     """Return the gradients of the loss by U and by v, in their shapes.
+
+    Parameters
+    ----------
+    X, y, U, v, kind
+        As for `loss`.
 
     Examples
     --------

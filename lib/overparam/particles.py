@@ -143,6 +143,15 @@ def fourier(cutoff: int) -> Features:
 def prediction(u: ArrayLike, features: Features, signs: Signs = None) -> NDArray:
     r"""Return :math:`\int\Phi\,d\mu=\frac1m\sum_is_i\Phi(u_i)`, shape (..., n).
 
+    Parameters
+    ----------
+    u : array_like, shape (..., m, d)
+        The particles.
+    features : Features
+        Their :math:`\Phi`.
+    signs : vector, shape (m,), optional
+        The :math:`s_i`, +1 or -1; all +1 by default.
+
     Examples
     --------
     >>> from overparam import particles
@@ -160,6 +169,15 @@ def energy(
     r"""Return :math:`J_m(u)=\tfrac12\|\frac1m\sum_is_i\Phi(u_i)-y\|^2+\frac\lambda m\sum_i|u_i|^2`.
 
     Shape (...): one number for each run.
+
+    Parameters
+    ----------
+    u, features, signs
+        As for `prediction`.
+    y : vector, shape (n,)
+        The data.
+    regularization : float
+        :math:`\lambda\ge0`.
 
     Examples
     --------
@@ -180,6 +198,11 @@ def velocity(
     :math:`-s_i\nabla\langle f-y,\Phi(u_i)\rangle-2\lambda u_i` with the prediction f: a field
     that depends on the other particles through f only.
 
+    Parameters
+    ----------
+    u, features, y, regularization, signs
+        As for `energy`.
+
     Examples
     --------
     >>> from overparam import particles
@@ -196,6 +219,13 @@ def particle_flow(
     signs: Signs = None, **options: object,
 ) -> flow.Trajectory:
     r"""Integrate :math:`\dot u_i=-m\nabla_{u_i}J_m`; options as for `flow.gradient_flow`.
+
+    Parameters
+    ----------
+    u0, features, y, regularization, signs
+        As for `energy`.
+    t, **options
+        As for `flow.gradient_flow`.
 
     Raises
     ------
@@ -230,6 +260,15 @@ def particle_descent(
 
     Several runs may be stacked in the leading axes of `u0`.
 
+    Parameters
+    ----------
+    u0, features, y, regularization, signs
+        As for `energy`.
+    step : float
+    n_steps : int
+    **options
+        As for `flow.gradient_descent`.
+
     Raises
     ------
     ValueError
@@ -263,6 +302,15 @@ def ring(
 
     Equally spaced without `rng`; with it, at independent uniform angles.
 
+    Parameters
+    ----------
+    n_particles : int
+        m.
+    radius : float
+    rng : numpy.random.Generator, optional
+    n_runs : int, optional
+        How many rings to stack.
+
     Examples
     --------
     >>> from overparam import particles
@@ -288,6 +336,15 @@ def spikes(
 
     Neighbours of the same sign within `merge` radians count as one spike, at their centre of
     mass; spikes lighter than `least` times the heaviest are left out.
+
+    Parameters
+    ----------
+    u : matrix, shape (m, 2)
+    signs : vector, shape (m,), optional
+    merge : float
+        In radians.
+    least : float
+        A share of the heaviest mass.
 
     Examples
     --------
@@ -319,6 +376,15 @@ def spikes(
 def transform(angles: ArrayLike, masses: ArrayLike, cutoff: int) -> NDArray:
     r"""Return :math:`\sum_ja_j\varphi(\theta_j)`, the Fourier features of a sum of spikes.
 
+    Parameters
+    ----------
+    angles : vector
+        The :math:`\theta_j`, in radians.
+    masses : vector
+        The :math:`a_j`.
+    cutoff : int
+        The highest frequency.
+
     Examples
     --------
     >>> from overparam import particles
@@ -335,6 +401,14 @@ def certificate(theta: ArrayLike, residual: ArrayLike, regularization: float) ->
 
     A measure with prediction f is optimal if and only if :math:`\eta\le1` everywhere, or
     :math:`|\eta|\le1` for signed measures, with equality (and the right sign) where it has mass.
+
+    Parameters
+    ----------
+    theta : array_like
+        Angles in radians.
+    residual : vector of 2·cutoff + 1 entries
+    regularization : float
+        :math:`\lambda>0`.
 
     Examples
     --------
@@ -359,6 +433,17 @@ def duality_gap(
     D is the dual :math:`\lambda\langle y,q\rangle-\frac{\lambda^2}2|q|^2` at the residual divided
     by :math:`\lambda\max(1,\max\eta)`, which makes it feasible. The maximum is that of a
     trigonometric polynomial, taken over the zeros of its derivative.
+
+    Parameters
+    ----------
+    angles, masses : vectors
+        The spikes, as for `transform`.
+    y : vector of 2·cutoff + 1 entries
+        The data.
+    regularization : float
+        :math:`\lambda>0`.
+    signed : bool
+        Whether masses may be negative.
 
     Raises
     ------
@@ -393,6 +478,13 @@ def optimum(
     :math:`\{q:\eta_q\le1\}` (:math:`|\eta_q|\le1` if signed). It is solved exactly on a grid as
     a least-distance problem (Lawson and Hanson: non-negative least squares), and Newton's method
     then moves the spikes off the grid. The result is certified by `duality_gap`.
+
+    Parameters
+    ----------
+    y, regularization, signed
+        As for `duality_gap`.
+    n_grid : int
+        The number of points of the grid, at least eight times the cutoff.
 
     Raises
     ------

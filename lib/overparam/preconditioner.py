@@ -131,6 +131,15 @@ def end_to_end_descent(
     Not the same as gradient descent on the layers: from balanced layers one step differs by
     :math:`O(\eta^2)` (Cohen 2019, "Acceleration by Depth").
 
+    Parameters
+    ----------
+    loss, W0, depth
+        As for `end_to_end_flow`.
+    step : float
+    n_steps : int
+    **options
+        As for `flow.gradient_descent`.
+
     Examples
     --------
     >>> from overparam import losses, preconditioner

@@ -195,6 +195,17 @@ def interpolant(
     (`shift`) and c (`weights`) are those of its callers, which check them: `flow_limit` and
     `choice.limit`.
 
+    Parameters
+    ----------
+    X, y
+        As for `flow_limit`.
+    scales, shift, weights : vectors, shape (d,), or numbers
+        a, :math:`\theta` and c.
+    depth : int
+        L of at least 2.
+    cause : str
+        What an error names.
+
     Raises
     ------
     ValueError
@@ -229,6 +240,13 @@ def weight_flow(
 
     :math:`\dot w_\pm=\mp2L\,X^\top(X\beta-y)\,w_\pm^{L-1}`, the loss being without ½. Here zeros
     in `profile` are allowed. `t` and options as for `flow.gradient_flow`.
+
+    Parameters
+    ----------
+    X, y, alpha, depth, profile
+        As for `flow_limit`.
+    t, **options
+        As for `flow.gradient_flow`.
 
     Examples
     --------
@@ -305,6 +323,14 @@ def log_rich_threshold(epsilon: float, norm: float, size: int) -> float:
     :math:`0<\epsilon<d`, `norm` b the least :math:`\ell_1` norm of an interpolant and `size` d
     (Smith 2022, Theorem 2). The logarithm, because the scale itself is often too small for
     float64.
+
+    Parameters
+    ----------
+    epsilon : float
+    norm : float
+        b, positive.
+    size : int
+        d, the number of coefficients.
 
     Examples
     --------

@@ -31,6 +31,17 @@ def one_measurement(
     :math:`\sigma_s=(\alpha\sigma_r^{-q}+C)^{-1/q}`, which is linear for L = 1 (Cohen 2019,
     "Implicit Bias Towards Low Rank", for what it calls one observed entry).
 
+    Parameters
+    ----------
+    sigma : array_like
+        The first singular value, positive.
+    ratio : float
+        :math:`\alpha`.
+    start, start_other : float
+        Where the two start, positive.
+    depth : int
+        L of at least 1.
+
     Raises
     ------
     ValueError
@@ -161,6 +172,13 @@ def row_space(
     r"""Return V, σ and c such that :math:`X\beta=y` means :math:`V^\top\beta=c`.
 
     The columns of V are the right singular vectors of X whose singular values σ are not zero.
+
+    Parameters
+    ----------
+    X : matrix, shape (N, d)
+    y : vector, shape (N,)
+    name : str
+        What an error calls X.
 
     Raises
     ------

@@ -148,6 +148,11 @@ def largest_step(U: ArrayLike, V: ArrayLike, G: ArrayLike, K: float) -> float:
     With it :math:`\mathcal L^+\le\mathcal L-\frac\eta2\|\nabla\mathcal L\|^2`. Arguments as for
     `smoothness`; infinite where both weights and G vanish.
 
+    Parameters
+    ----------
+    U, V, G, K
+        As for `smoothness`.
+
     Examples
     --------
     >>> print(f"{largest_step([[2.0]], [[1.0]], [[1.0]], 1.0):.4f}")
@@ -216,6 +221,13 @@ def sign_time(u: float, v: float, y: float) -> float:
     :math:`t=\frac12(\sqrt{c^2+4y}-\sqrt{c^2+4x_0})`. For other signs
     :math:`t=\frac12|q(y)-q(x_0)|`, :math:`q(x)=\operatorname{sgn}(x)(\sqrt{c^2+4|x|}-|c|)`.
     Infinite if c = 0 and the path leads into the origin.
+
+    Parameters
+    ----------
+    u, v : floats
+        The start.
+    y : float
+        The target.
 
     Examples
     --------

@@ -100,6 +100,13 @@ def gradients(
     T is linear in each factor, so that the gradient by one is :math:`\nabla f(T)` contracted
     with all others. `gradient` is :math:`\nabla f`, for instance ``loss.gradient``.
 
+    Parameters
+    ----------
+    subscripts : str
+    factors : list of arrays
+    gradient : callable
+        Maps a tensor to one of its shape.
+
     Examples
     --------
     >>> from overparam import tensors
@@ -121,6 +128,16 @@ def factor_flow(
     subscripts: str, factors: Factors, loss: losses.Loss, t: ArrayLike, **options: object
 ) -> flow.Trajectory:
     """Gradient flow of loss(T) on the factors; options as for `flow.gradient_flow`.
+
+    Parameters
+    ----------
+    subscripts : str
+    factors : list of arrays
+        The start.
+    loss : losses.Loss
+        Of tensors.
+    t, **options
+        As for `flow.gradient_flow`.
 
     Raises
     ------
@@ -198,6 +215,13 @@ def shared_indices(subscripts: str) -> dict[str, list[int]]:
 
 def slice_norms(subscripts: str, factors: Factors, index: str) -> NDArray:
     r"""Return :math:`\|A_i[e=r]\|`, shape (k, length of e), for the k factors that share e.
+
+    Parameters
+    ----------
+    subscripts : str
+    factors : list of arrays
+    index : str
+        e, a letter that factors share.
 
     Examples
     --------
@@ -310,6 +334,11 @@ def component_norms(subscripts: str, factors: Factors, index: str = "z") -> NDAr
 
     For CP, :math:`\|w_r^1\otimes\cdots\otimes w_r^p\|`.
 
+    Parameters
+    ----------
+    subscripts, factors, index
+        As for `slice_norms`.
+
     Examples
     --------
     >>> from overparam import tensors
@@ -328,6 +357,12 @@ def component_velocity(
     :math:`\hat C_r` the part of T that has e = r, divided by :math:`\sigma_r`. If the k slices
     are of equal norm it is :math:`k\,\sigma_r^{2-2/k}\langle-G,\hat C_r\rangle` (Razin, Maman and
     Cohen 2021, Theorem 1, for CP, where k is the order of the tensor).
+
+    Parameters
+    ----------
+    subscripts, factors, index
+        As for `slice_norms`.
+    G : array of the shape of T
 
     Raises
     ------
@@ -356,6 +391,12 @@ def waiting_time(size: ArrayLike, start: ArrayLike, target: float, order: int) -
     The closed form of :math:`\dot\sigma=p\,\sigma^{2-2/p}(\lambda-\sigma)`, the flow of
     :math:`\tfrac12\|T-Y\|^2` on a component whose directions are those of a component of norm
     λ = `target` of an orthogonal target. p = `order` ≥ 2; 0 < start ≤ size < target.
+
+    Parameters
+    ----------
+    size, start : array_like
+    target : float
+    order : int
 
     Examples
     --------
@@ -389,6 +430,13 @@ def gaussian(
 
     `lengths` maps each letter of `subscripts` to the length of that index.
 
+    Parameters
+    ----------
+    subscripts : str
+    lengths : mapping of letters to ints
+    scale : float
+    rng : numpy.random.Generator
+
     Examples
     --------
     >>> from overparam import tensors
@@ -410,6 +458,13 @@ def balanced_cp(shape: Sequence[int], norms: ArrayLike, rng: np.random.Generator
 
     Column r of factor n has norm :math:`\sigma_r^{1/p}`; `norms` holds the R numbers
     :math:`\sigma_r\ge0`.
+
+    Parameters
+    ----------
+    shape : sequence of ints
+        Lengths of the p axes.
+    norms : vector, shape (R,)
+    rng : numpy.random.Generator
 
     Examples
     --------
