@@ -214,6 +214,21 @@ def test_newton_solves_its_dual_in_few_steps(unit, y, weights):
     assert np.isclose(*nu, rtol=1e-12) and len(seen) < 40
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_slopes_of_the_commuting_dual(depth, monkeypatch):
+    images, newton = [], sensing.dual_newton
+
+    def spy(A, y, image, *rest, **options):
+        images.append(image)
+        return newton(A, y, image, *rest, **options)
+
+    monkeypatch.setattr(sensing, "dual_newton", spy)
+    sensing.commuting_limit([[1.0, 2.0]], [2.0], 0.3, depth)
+    u, h = np.linspace(-0.9, 0.9, 19), 1e-6
+    ahead, here, behind = (images[0](np.array([v, 1 - v, 1 + v])) for v in (u + h, u, u - h))
+    assert np.allclose((ahead[0] - behind[0]) / (2 * h), here[1], rtol=1e-6)
+
+
 # --- where the conjecture fails -----------------------------------------------------------
 
 
@@ -372,7 +387,10 @@ def test_bad_input(call, match):
         call()
 
 
-def test_what_cannot_be_fitted_is_said():
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_what_cannot_be_fitted_is_said(unit):
     for depth in (2, 3):
         with pytest.raises(RuntimeError, match="x >= 0"):
-            sensing.commuting_limit([[1.0, 1.0]], [-1.0], 0.1, depth)
+            sensing.commuting_limit([[1.0, 1.0]], [-unit], 0.1, depth)
+        x = sensing.commuting_limit([[1.0, 1.0]], [unit], 0.1, depth)
+        assert np.allclose(x, unit / 2, rtol=1e-9, atol=0)
