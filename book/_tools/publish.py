@@ -15,6 +15,8 @@ import re
 import shutil
 import sys
 import zipfile
+from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import yaml
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
 NAME = "gradient-flow-book"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+LETTERS = {"ell": "ℓ", "alpha": "α", "gamma": "γ", "kappa": "κ"}  # of headings, in bookmarks
 LEFT_OUT = {"book/statements", "book/status", "book/library"}
 ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
 # On paper a formula needs neither its menu nor its copy for screen readers, half of a page's nodes.
@@ -149,7 +152,7 @@ def make_pdf() -> int:
             )
             print_to(page, target)
             browser.close()
-        mend_bookmarks(target)
+        mend_bookmarks(target, headings(source.read_text(encoding="utf-8")))
     finally:
         source.unlink()
     size = target.stat().st_size / 1e6
@@ -177,29 +180,34 @@ def chapter_pages(reader) -> list[int]:
     return [reader.get_destination_page_number(entry) + 1 for entry in top]
 
 
-def mended(title: str) -> str:
-    """Return a bookmark's text once: Chromium doubles headings that it moves to the next page."""
-    number, rest = re.match(r"((?:\d+\.)+ )?(.*)", title, re.S).groups(default="")
-    if number and rest.startswith(number):
-        rest = rest.removeprefix(number)
-        half = len(rest) // 2
-        if rest[:half] == rest[half:]:
-            return number + rest[:half]
-    return title
+def headings(html: str) -> list[str]:
+    """Return the texts of the headings, formulas as plain letters."""
+    found = re.findall(r"<h([1-6])\b[^>]*>(.*?)</h\1>", html, re.S)
+    texts = [unescape(re.sub(r"<[^>]+>|\\[()]|[{}]", "", text)) for _, text in found]
+    return [re.sub(r"\\(\w+?)(?=[\W_]|$)", lambda m: LETTERS.get(m[1], m[1]), t) for t in texts]
 
 
-def mend_bookmarks(path: Path) -> None:
-    """Give every bookmark its text once."""
+def bookmarks(entry) -> Iterator:
+    """Yield an entry of a PDF's outline and all after and below it, in the order of the pages."""
+    while entry:
+        entry = entry.get_object()
+        yield entry
+        yield from bookmarks(entry.get("/First"))
+        entry = entry.get("/Next")
+
+
+def mend_bookmarks(path: Path, titles: list[str]) -> None:
+    """Give bookmarks their headings: Chromium drops formulas and doubles what it moves."""
     from pypdf import PdfWriter
     from pypdf.generic import NameObject, TextStringObject
 
     writer = PdfWriter(clone_from=path)
-    waiting = [writer.root_object["/Outlines"]]
-    while waiting:
-        entry = waiting.pop().get_object()
-        if "/Title" in entry:
-            entry[NameObject("/Title")] = TextStringObject(mended(entry["/Title"]))
-        waiting += [entry[key] for key in ("/First", "/Next") if key in entry]
+    entries = list(bookmarks(writer.root_object["/Outlines"]["/First"]))
+    if len(entries) != len(titles):
+        print(f"{len(titles)} headings, {len(entries)} bookmarks: these stay", file=sys.stderr)
+        return
+    for entry, title in zip(entries, titles, strict=True):
+        entry[NameObject("/Title")] = TextStringObject(title)
     writer.write(path)
 
 
