@@ -26,8 +26,9 @@ BOXES = (  # kinds of boxes, by their class
 ASKED = re.compile(r'<div class="statements-of" data-kind="(\w+)">')
 VOID = {"img", "br", "input", "meta", "hr", "wbr", "source", "path"}
 BULK = re.compile(r"<(pre|script|style)\b.*?</\1>", re.S)  # three tags of four, and no words
+ROWS = re.compile(r'(<table class="house"><caption>.*?</caption>).*?(?=</table>)', re.S)  # results
 SILENT = {"summary", "template"}
-SILENT_CLASSES = {"headerlink", "toctree-wrapper", "slides", "eqno"}
+SILENT_CLASSES = {"headerlink", "toctree-wrapper", "slides", "eqno", "explorer-sliders"}
 LINK = re.compile(r'<a class="[^"]*reference internal[^"]*" href="([^"#]+\.html)#([^"]+)"')
 
 
@@ -99,7 +100,7 @@ class Entries(HTMLParser):
 def entries(page: str, html: str) -> list[dict]:
     """Return the entries of a page, with one space between words."""
     parser = Entries(page)
-    parser.feed(BULK.sub("", html))
+    parser.feed(ROWS.sub(r"\1", BULK.sub("", html)))
     for entry in parser.found:
         for key in ("title", "text"):
             entry[key] = re.sub(r"\s+", " ", entry[key]).strip()
