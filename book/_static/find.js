@@ -151,6 +151,7 @@
       timer = setTimeout(() => answer(list, status, input.value, 7), 150);
     });
     list.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("keydown", (event) => event.key === "Escape" && dialog.close());
   };
 
   // Previews: what a link leads to, when the pointer rests on it or the keyboard reaches it.
