@@ -1,7 +1,7 @@
 r"""Deep matrix completion (chapter "Deep matrix completion").
 
 Letters: W (n × m) is the end-to-end matrix :math:`W_1\cdots W_L` of L = `depth` layers with
-singular values :math:`\sigma_r` and singular vectors :math:`u_r,v_r`; two layers are
+singular values :math:`\sigma_i` and singular vectors :math:`u_i,v_i`; two layers are
 :math:`X=UV^\top`; G is a gradient :math:`\nabla f(W)`; s = `scale` is the size of the
 initialization. ``losses.completion`` is the mean of squares, without ½.
 
@@ -30,7 +30,7 @@ TABLES = Path(__file__).parent / "data" / "completion_tables.jsonl"
 
 
 def effective_rank(W: ArrayLike) -> float:
-    r"""Return :math:`\exp(-\sum_rp_r\log p_r)` with :math:`p_r=\sigma_r/\sum\sigma`.
+    r"""Return :math:`\exp(-\sum_iq_i\log q_i)` with :math:`q_i=\sigma_i/\sum\sigma`.
 
     Singular values of zero are dropped (Roy and Vetterli 2007). Between one and the rank.
 
@@ -52,7 +52,7 @@ def effective_rank(W: ArrayLike) -> float:
 
 
 def schatten(W: ArrayLike, p: float) -> float:
-    r"""Return :math:`\|W\|_{S_p}^p=\sum_r\sigma_r^p`, the p-th power of the Schatten-p norm.
+    r"""Return :math:`\|W\|_{S_p}^p=\sum_i\sigma_i^p`, the p-th power of the Schatten-p norm.
 
     The nuclear norm for p = 1. For p < 1 only a quasi-norm; as p → 0 it tends to the rank, with
     singular values below max(n, m)·eps·σ₁ counted as zero.
@@ -436,7 +436,7 @@ def nuclear_bounds(U: ArrayLike, V: ArrayLike) -> tuple[float, float]:
 def decay_penalty(W: ArrayLike, depth: int) -> float:
     r"""Return the least :math:`\frac12\sum_l\|W_l\|_F^2` of `depth` layers with product W.
 
-    It is :math:`\frac L2\sum_r\sigma_r^{2/L}`, attained by balanced layers of widths at least the
+    It is :math:`\frac L2\sum_i\sigma_i^{2/L}`, attained by balanced layers of widths at least the
     rank: the Schatten-2/L (quasi-)norm to the power 2/L, times L/2.
 
     Examples
@@ -474,10 +474,10 @@ def decay_thresholds(decay: float, depth: int) -> tuple[float, float]:
 
 
 def singular_value_velocity(W: ArrayLike, G: ArrayLike, depth: int) -> np.ndarray:
-    r"""Return :math:`\dot\sigma_r=-L\,\sigma_r^{2-2/L}\,\langle G,u_rv_r^\top\rangle`.
+    r"""Return :math:`\dot\sigma_i=-L\,\sigma_i^{2-2/L}\,\langle G,u_iv_i^\top\rangle`.
 
     The motion of the singular values of a product of L balanced layers under gradient flow, in
-    decreasing order of :math:`\sigma_r`, from the singular value decomposition of W, which must
+    decreasing order of :math:`\sigma_i`, from the singular value decomposition of W, which must
     have distinct singular values (Cohen 2019, "Dynamics of Singular Values"; Arora
     et al. 2019, Theorem 3). For L = 1 they must also be positive, or be given signs.
 
@@ -503,7 +503,7 @@ def singular_vector_velocity(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return :math:`\dot U,\dot V` for the thin decomposition :math:`W=USV^\top`.
 
-    With :math:`F_{rs}=1/(\sigma_s^{2/L}-\sigma_r^{2/L})`, zero on the diagonal,
+    With :math:`F_{ij}=1/(\sigma_j^{2/L}-\sigma_i^{2/L})`, zero on the diagonal,
 
     .. math::
        \dot U&=-U\big(F\odot[U^\top GVS+SV^\top G^\top U]\big)\\

@@ -25,10 +25,10 @@ def one_measurement(
     r"""Return the other singular value when the first has the value `sigma`.
 
     Balanced layers, one measurement :math:`\langle A,W\rangle=y` whose singular vectors W
-    shares; `ratio` is :math:`\alpha=\rho_s/\rho_r` of A's singular values, and both start at
+    shares; `ratio` is :math:`\theta=a_j/a_i` of A's singular values, and both start at
     `start`, `start_other` > 0. With :math:`q=(L-2)/L`: the power
-    :math:`\sigma_s\propto\sigma_r^\alpha` for L = 2, and else
-    :math:`\sigma_s=(\alpha\sigma_r^{-q}+C)^{-1/q}`, which is linear for L = 1 (Cohen 2019,
+    :math:`\sigma_j\propto\sigma_i^\theta` for L = 2, and else
+    :math:`\sigma_j=(\theta\sigma_i^{-q}+c)^{-1/q}`, which is linear for L = 1 (Cohen 2019,
     "Implicit Bias Towards Low Rank", for what it calls one observed entry).
 
     Parameters
@@ -36,7 +36,7 @@ def one_measurement(
     sigma : array_like
         The first singular value, positive.
     ratio : float
-        :math:`\alpha`.
+        :math:`\theta`.
     start, start_other : float
         Where the two start, positive.
     depth : int
@@ -45,7 +45,7 @@ def one_measurement(
     Raises
     ------
     ValueError
-        Where :math:`\alpha\sigma_r^{-q}+C\le0`: the other one has grown beyond all bounds.
+        Where :math:`\theta\sigma_i^{-q}+c\le0`: the other one has grown beyond all bounds.
 
     Examples
     --------
