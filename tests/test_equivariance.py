@@ -29,6 +29,7 @@ import overparam
 from overparam.flow import Trajectory
 
 EXCEPTIONS = {
+    "acceleration.plain_iterations": "R is a ratio of at least one",
     "acceleration.plain_lower_bound": "R is a ratio of at least one",
     "completion.nuclear_norm_minimizer": "its norm is certified, its entries to the gap's root",
     "neurons.descend": "the states of its example hardly depend on the step, which has a unit",
@@ -139,9 +140,8 @@ def scaled(value, factors, path=""):
         make, args = value._recipe
         return make(*scaled(args, factors, path + ".recipe"))
     if isinstance(value, (list, tuple)):
-        return type(value)(
-            *[[scaled(part, factors, f"{path}[{i}]") for i, part in enumerate(value)]]
-        )
+        parts = [scaled(part, factors, f"{path}[{i}]") for i, part in enumerate(value)]
+        return getattr(value, "_make", type(value))(parts)  # named tuples too
     if isinstance(value, dict):
         return {key: scaled(part, factors, f"{path}[{key!r}]") for key, part in value.items()}
     return copy.deepcopy(value)
@@ -186,6 +186,8 @@ def exponents(function, values, kinds):
                 return paths, base, []
     system = np.concatenate([np.zeros((1, len(paths) + len(base))), *rows])
     seen = np.abs(system).max(axis=0) > 1e-6
+    if not seen[: len(paths)].any():  # such as a ratio or a rank: all arguments in one unit
+        return paths, base, [(np.ones(len(paths)), np.zeros(len(base)))]
     for path, visible in zip(paths, seen, strict=False):
         # What matters far away but not here, as one side of a maximum, has unknown units.
         if not visible and not all(
@@ -330,6 +332,9 @@ def test_the_search_finds_units_and_hidden_tolerances():
         problems = [agree(*call, powers, c, 1e-5) for powers in found for c in EXTREMES]
         assert whole == (not any(problems))
     assert not find(lambda x: np.sin(x) + x**3, 0.7)[-1]
+    for least in (0, 1e-9):  # a share without units, and one with a floor that has one
+        *call, found = find(lambda x, least=least: x[x > least] / x.max(), np.array([1.0, 2.0]))
+        assert (agree(*call, found[0], 1e-12, 1e-5) is None) == (least == 0)
 
 
 def test_the_examples_reach_most_functions_with_units():

@@ -34,15 +34,37 @@ TOC = re.findall(r"book/(\w+)", (ROOT / "_toc.yml").read_text())
 PROJECT = tomllib.loads((LIB / "pyproject.toml").read_text())["project"]
 
 
-def imports(path):
-    """Return the modules that a file imports, with the names for `from package import name`."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, text=None):
+    """Return the modules that a file imports, with the names for `from package import name`.
+
+    Modules of the library are loaded when they are first named: `overparam.flow` imports as well.
+    """
+    found, package = set(), path.relative_to(LIB).parts
+    for node in ast.walk(ast.parse(text or path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: -node.level]] if node.level else []
+            base = ".".join([*base, *filter(None, [node.module])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found |= {f"{node.value.id}.{node.attr}"} if node.value.id == "overparam" else set()
     return found
+
+
+def test_imports_of_every_form_are_seen():
+    for text in (
+        "import overparam.edge",
+        "from overparam import edge",
+        "from overparam.edge import descend",
+        "from . import edge",
+        "def f():\n    from .edge import descend",
+        "from overparam.edge import *",
+        "import overparam\noverparam.edge.descend(1)",
+    ):
+        found = imports(LIB / "overparam" / "flow.py", text)
+        assert any(name.startswith("overparam.edge") for name in found), text
+    assert imports(LIB / "overparam" / "flow.py", "from ..coursework import a") == {"coursework.a"}
 
 
 def siblings(name):
@@ -61,6 +83,12 @@ def test_overparam_never_imports_the_course():
     assert any(
         n.startswith("overparam") for p in (LIB / "coursework").rglob("*.py") for n in imports(p)
     )
+
+
+def test_what_students_import_holds_no_grading():
+    """Only the command reaches both; what grades a class uses the tasks, never the other way."""
+    for path in set((LIB / "coursework").glob("*.py")) - {LIB / "coursework" / "__main__.py"}:
+        assert not any(n.startswith("coursework.grading") for n in imports(path)), path
 
 
 @pytest.mark.parametrize("name", sorted(CORE))
@@ -231,11 +259,15 @@ def public_functions(name):
 
 
 def test_nothing_public_is_unused():
-    """A name that stands only where it is defined is used by nobody."""
-    counts = Counter(used_names())
-    unused = [
-        f"{name}.{key}" for name in MODULES for key in public_functions(name) if counts[key] <= 1
-    ]
+    """A name that stands only in its own definition, docstring included, is used by nobody."""
+    counts, unused = Counter(used_names()), []
+    for name in MODULES:
+        text = (LIB / "overparam" / f"{name}.py").read_text()
+        nodes = {getattr(node, "name", ""): node for node in ast.walk(ast.parse(text))}
+        for key in public_functions(name).keys() & nodes.keys():
+            own = ast.get_source_segment(text, nodes[key])
+            if counts[key] <= len(re.findall(rf"\b{key}\b", own)):
+                unused.append(f"{name}.{key}")
     assert not unused
 
 
