@@ -248,6 +248,29 @@ def test_chapter_has_exercises_with_hidden_solutions(chapter):
     none([s.get_text()[:40] for s in solutions if len(s.section.get_text().strip()) < 20])
 
 
+STATEMENTS = {"theorem", "proposition", "lemma", "corollary"}
+
+
+def test_statements_have_proofs_or_say_that_they_are_cited(chapter):
+    """The proof may come after examples, but before the next statement."""
+    lacking, waiting = [], None
+    for box in article(chapter).select("div.proof"):
+        if "proof-text" in box["class"]:
+            waiting = None
+        elif STATEMENTS & set(box["class"]):
+            lacking += [waiting] if waiting else []
+            cited = "cited" in box.select_one(".admonition-title").get_text()
+            waiting = None if cited else box["id"]
+    none([*lacking, waiting] if waiting else lacking)
+
+
+def test_statements_and_exercises_have_links_to_themselves(chapter):
+    boxes = article(chapter).select("div.proof[id]:not(.proof-text), div.exercise[id]")
+    assert boxes
+    place = '.admonition-title a.headerlink[href="#{}"]'
+    none(box["id"] for box in boxes if not box.select_one(place.format(box["id"])))
+
+
 def test_chapter_cites(chapter):
     heading = next(h for h in article(chapter).select("h2") if "Further reading" in h.get_text())
     links = {a["href"].partition("#")[0] for a in heading.parent.select("a[href]")}
