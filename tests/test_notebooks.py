@@ -87,6 +87,65 @@ def test_notebook_uses_no_macro_of_the_book(path):
     assert sorted(set(pattern.findall(text))) == []
 
 
+# Symbols that keep their meaning through the book: the chapter in which each is said, and a word
+# that must stand beside its first use there.
+HEADLINE = {
+    r"\\gamma(?![a-z])": ("scalar", "with a number"),
+    r"\\mathcal L": ("scalar", "f(uv)"),
+    r"f\^\*": ("scalar", "infimum"),
+    r"\\eta(?![a-z])": ("scalar", "step"),
+    r"\\lambda_0": ("scalar", "u^2-v^2"),
+    r"K(?=\$)": ("scalar", "lipschitz"),
+    r"W_1": ("conservation", "linear network"),
+    r"UV\^": ("conservation", "customary sizes"),
+    r"D_l": ("conservation", "imbalance"),
+    r"\\Lambda": ("conservation", "two factors"),
+    r"\\mathcal T": ("rates", "operator"),
+    r"P_W": ("preconditioner", "product satisfies"),
+    r"\|\\Omega\|": ("completion", "observed positions"),
+    r"\\mathcal A": ("sensing", "measurements"),
+    r"\\Theta=": ("minnorm", "two linear layers"),
+    r"\\kappa": ("lazy", "relative scale"),
+    r"\\Theta_\\theta": ("kernel", "tangent kernel"),
+}
+
+
+@pytest.fixture(scope="module")
+def prose() -> dict[str, list[str]]:
+    """Return the paragraphs of every chapter, in the order of the book."""
+    cells = {path.stem: tool.read(path).cells for path in CHAPTERS}
+    texts = {
+        stem: "\n\n".join(c.source for c in these if c.cell_type == "markdown")
+        for stem, these in cells.items()
+    }
+    return {stem: text.split("\n\n") for stem, text in texts.items()}
+
+
+@pytest.mark.parametrize("symbol", HEADLINE)
+def test_symbols_are_said_where_they_are_first_used(symbol, prose):
+    chapter, word = HEADLINE[symbol]
+    uses = [(stem, p) for stem, found in prose.items() for p in found if re.search(symbol, p)]
+    assert uses[0][0] == chapter and word in uses[0][1].lower(), uses[0]
+
+
+def test_notation_names_the_chapter_that_first_uses_each_symbol(prose):
+    """No statement that an entry refers to stands before it."""
+    text = (ROOT / "book" / "notation.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^: .*", text.partition("## In the library")[0], re.M)
+    order = list(prose)
+    where = {
+        label: order.index(stem)
+        for stem, found in prose.items()
+        for label in re.findall(r":label: (\S+)", "\n\n".join(found))
+    }
+    assert len(entries) > 40
+    for entry in entries:
+        first = re.search(r"First in \[(\w+)\]\(\1\.ipynb\)", entry)
+        assert first, entry
+        labels = re.findall(r"\{prf:ref\}`([^`]+)`", entry)
+        assert all(where[label] >= order.index(first[1]) for label in labels), entry
+
+
 # What the check finds
 
 
