@@ -429,6 +429,7 @@ def test_units_show_that_the_norm_must_be_squared():
     [
         (lambda z: np.maximum(z, 0), "no sigmoid"),
         (np.sin, "no sigmoid"),
+        (lambda z: 0.998 * expit(z), "no sigmoid"),  # a limit missed by more than 0.001
         (np.tanh, "limits 0 and 1"),  # a sigmoid with the other limits
         (lambda z: np.exp(-(z**2)), "no sigmoid"),
         (lambda z: np.where(np.abs(z) < 1, np.nan, expit(z)), "NaN or infinite"),
@@ -443,6 +444,7 @@ def test_neurons_that_are_no_sigmoids_are_refused(activation, message):
 
 
 def test_logistic_is_refused_for_limits_minus_one_and_one():
+    ap.check_sigmoidal(lambda z: 0.9995 * expit(z))
     with pytest.raises(ValueError, match="limits -1 and 1"):
         ap.check_sigmoidal(expit, (-1, 1))
     ap.check_sigmoidal(expit)

@@ -67,6 +67,10 @@ def test_drift_of_descent_over_a_fixed_time_is_of_order_one():
     for l in range(2):
         slope = np.polyfit(np.log(steps), np.log(np.array(drifts)[:, l]), 1)[0]
         assert slope == pytest.approx(1, abs=0.05)
+    path = networks.layer_descent(loss, weights, 0.02, 9)
+    first, last = (networks.imbalance(path[j]) for j in (0, -1))
+    moved = [np.linalg.norm(b - a) for a, b in zip(first, last, strict=True)]  # Frobenius
+    assert conservation.drift(path)[-1] == pytest.approx(moved)
 
 
 @given(st.integers(1, 4), SEEDS)
