@@ -543,6 +543,7 @@ def test_a_step_that_is_too_long_is_an_error(step):
         (lambda: particles.duality_gap([0.0], [-1.0], data(), 0.1), "masses must not be negative"),
         (lambda: particles.certificate(0.0, np.ones(2), 0.1), "residual"),
         (lambda: particles.spikes(np.ones((2, 3))), "u must have the shape"),
+        (lambda: particles.particle_flow([1.0, 2.0], CIRCLE, data(), 1.0), "u0 must hold"),
     ],
 )
 def test_bad_input_names_the_argument(call, name):

@@ -243,7 +243,7 @@ def particle_flow(
     >>> (path.final**2).round(4)
     array([[0.9, 0. ]])
     """
-    u0, _, field = _problem(u0, features, y, regularization, signs)
+    u0, _, field = _problem(u0, features, y, regularization, signs, "u0")
     if not features.smooth:
         raise ValueError(
             "features are not smooth (relu), so that the particle flow may not be unique; take "
@@ -282,7 +282,7 @@ def particle_descent(
     >>> (particles.particle_descent(start, features, y, 0.05, 300, 0.1).final**2).round(4)
     array([[0.9, 0. ]])
     """
-    u0, J, field = _problem(u0, features, y, regularization, signs)
+    u0, J, field = _problem(u0, features, y, regularization, signs, "u0")
     path = flow.gradient_descent(field, u0, step, n_steps, **options)
     with np.errstate(over="ignore", invalid="ignore"):
         fell = np.all(J(path.final) <= J(u0) * (1 + 1e-9))
@@ -570,10 +570,10 @@ def _extreme(p, cutoff, signed):
     return float(np.max(np.abs(values) if signed else values))
 
 
-def _particles(u, features, signs):
-    u, d = _check.finite_array("u", u), features.dimension
+def _particles(u, features, signs, name="u"):
+    u, d = _check.finite_array(name, u), features.dimension
     if u.ndim < 2 or u.shape[-1] != d:
-        raise ValueError(f"u must hold particles, shape (..., m, {d}); got shape {u.shape}")
+        raise ValueError(f"{name} must hold particles, shape (..., m, {d}); got shape {u.shape}")
     return u, _signs(signs, u.shape[-2])
 
 
@@ -584,9 +584,9 @@ def _signs(signs, m):
     return signs
 
 
-def _problem(u, features, y, regularization, signs):
+def _problem(u, features, y, regularization, signs, name="u"):
     """Return the particles, checked, with their energy and m times its gradient as functions."""
-    y, (u, signs) = _check.finite_array("y", y, ndim=1), _particles(u, features, signs)
+    y, (u, signs) = _check.finite_array("y", y, ndim=1), _particles(u, features, signs, name)
     if len(y) != features.size:
         raise ValueError(f"y must match the {features.size} features, got {len(y)} entries")
     regularization = _check.number("regularization", regularization, 0)
