@@ -207,6 +207,10 @@ def test_a_step_of_descent_changes_the_law_to_second_order(seed, step):
     change = tensors.imbalance(CP3, after)["z"] - tensors.imbalance(CP3, w)["z"]
     squares = step**2 * np.array([np.sum(b**2, axis=0) for b in g])
     assert np.allclose(change, squares[:-1] - squares[1:], atol=1e-9 * (1 + squares.max()))
+    path = flow.gradient_descent(lambda _: g, w, step, 2)  # on a line, away from the start
+    laws = [tensors.imbalance(CP3, state)["z"] for state in path]
+    farthest = max(np.abs(law - laws[0]).max() for law in laws)
+    assert tensors.drift(CP3, path)["z"] == pytest.approx(farthest, rel=1e-12)
 
 
 # --- Components -----------------------------------------------------------------------------
