@@ -118,6 +118,12 @@ def test_alternating_finds_the_matrix_in_any_units(scale):
     assert np.allclose(start, left[:, :2] * sigma[:2] @ right[:2], atol=1e-12 * scale)
 
 
+@pytest.mark.parametrize("values", [[1, 2, np.nan], [1, 2, 1j], list("abc"), [1, 2]])
+def test_what_is_no_matrix_with_holes_is_refused(values):
+    with pytest.raises(ValueError, match="values"):
+        phase.alternating([0, 0, 1], [0, 1, 0], values, (2, 2), 1)
+
+
 def test_all_methods_of_a_cell_complete_the_same_matrix(monkeypatch):
     truths = []
     original = completion.reconstruction_error

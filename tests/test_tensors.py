@@ -578,6 +578,9 @@ GOOD = [np.ones((2, 3))] * 3
         (lambda: tensors.completion(ONES, np.ones((2, 2), bool)), "observed must be booleans"),
         (lambda: tensors.completion(ONES, ONES < 0), "observed is False everywhere"),
         (lambda: tensors.completion(np.nan * ONES, ONES > 0), "values has entries that are NaN"),
+        (lambda: tensors.completion(1j * ONES, ONES > 0), "values must be an array of real"),
+        (lambda: tensors.completion(ONES.astype(str), ONES > 0), "values must be an array of real"),
+        (lambda: tensors.completion(np.ma.array(ONES, mask=ONES), ONES > 0), "or masked"),
         (lambda: tensors.completion(ONES, ONES > 0).value(np.ones(2)), "T must have shape"),
         (
             lambda: tensors.factor_flow(

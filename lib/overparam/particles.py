@@ -363,13 +363,14 @@ def spikes(
         if len(z):
             z = z[np.argsort(np.angle(z))]
             gaps = np.diff(np.angle(z), prepend=np.angle(z[-1]) - 2 * np.pi)
-            group = np.cumsum(gaps > merge)
+            group = np.cumsum(gaps > _check.number("merge", merge, 0))
             count = max(group[-1], 1)  # without a gap in front, the first group is the last one
             member = group % count == np.arange(count)[:, None]
             centre = np.angle(member @ (np.abs(z) * z)) % (2 * np.pi)
             mass = member @ np.abs(z) ** 2 / len(u)
             found = np.vstack([found, np.column_stack([centre, sign * mass])])
-    found = found[np.abs(found[:, 1]) >= least * np.abs(found[:, 1]).max(initial=0)]
+    least = _check.number("least", least, 0) * np.abs(found[:, 1]).max(initial=0)
+    found = found[np.abs(found[:, 1]) >= least]
     return tuple(found[np.argsort(found[:, 0])].T)
 
 

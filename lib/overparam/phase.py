@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from overparam import _check, completion, networks
+from overparam import _check, completion, losses, networks
 from overparam.sweep import sweep
 
 SIZE, SCALE = 100, 1e-4  # size and start of the tables in the completion chapter
@@ -169,6 +169,7 @@ def alternating(
     >>> round(float(X[1, 1]), 3), reason
     (6.0, 'loss reached')
     """
+    losses.completion(rows, cols, values, shape)  # refuses what is no matrix with holes
     mask, data = np.zeros(shape), np.zeros(shape)
     mask[rows, cols], data[rows, cols] = 1.0, values
     left, sigma, right = np.linalg.svd(data, full_matrices=False)

@@ -595,7 +595,7 @@ def imbalance_spectrum(
     array([ 2., -1.])
     """
     D = _check.matrix(name, D)
-    small = 1e-8 * max(scale, np.abs(D).max())
+    small = 1e-8 * max(_check.number("scale", scale, 0), np.abs(D).max())
     if D.shape[0] != D.shape[1] or np.abs(D - D.T).max() > small:
         raise ValueError(f"{name} must be a symmetric matrix, got one of shape {D.shape}")
     values, vectors = np.linalg.eigh((D + D.T) / 2)

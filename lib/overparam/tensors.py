@@ -511,7 +511,7 @@ def completion(data: ArrayLike, observed: ArrayLike) -> losses.Loss:
     >>> print(loss.value([[[3.0, 7.0]]]), loss.gradient([[[3.0, 7.0]]]))
     4.0 [[[4. 0.]]]
     """
-    data, observed = np.asarray(data, dtype=float), np.asarray(observed)
+    data, observed = np.asanyarray(data), np.asarray(observed)  # a mask of its own is kept
     if observed.dtype != bool or observed.shape != data.shape:
         raise ValueError(f"observed must be booleans of shape {data.shape}, got {observed!r:.80}")
     if not observed.any():
