@@ -111,9 +111,25 @@
     give('.citation-list > [role="doc-biblioentry"]', { role: "listitem" });
   };
 
+  // The page's bar says which chapter this is once its heading is out of sight.
+  const nameChapter = () => {
+    const heading = document.querySelector(".bd-article h1");
+    const bar = document.querySelector(".header-article-items__start");
+    if (!heading || !bar) return;
+    const name = document.createElement("span");
+    const words = [...heading.childNodes].filter((node) => !node.matches?.(".headerlink"));
+    name.textContent = words.map((node) => node.textContent).join("");
+    name.className = "bar-chapter";
+    name.setAttribute("aria-hidden", "true"); // it is the heading once more
+    bar.append(name);
+    new IntersectionObserver(([{ isIntersecting }]) => name.classList.toggle("shown", !isIntersecting))
+      .observe(heading);
+  };
+
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll(".explorer:has(.explorer-frame)").forEach(wake);
     repairNames();
+    nameChapter();
     observer = new MutationObserver(look);
     observer.observe(document.body, {
       attributeFilter: ["open"],
