@@ -187,6 +187,10 @@ def test_auto_takes_the_stabilized_method_where_stability_limits_the_step():
     path = gradient_flow(lambda w: STIFF * w, [1.0, 1.0], 5.0, rtol=1e-5, method="auto")
     assert path.method.startswith("DOP853, SSV2stab from t = ") and path.method.count(",") == 1
     assert path.final[0] == pytest.approx(np.exp(-5), rel=1e-3)
+    change = np.argmin(np.abs(path.t - float(path.method.split(" = ")[1])))
+    end = path.t[change] * (1 + 1e-6)  # less time is left than the last step took
+    short = gradient_flow(lambda w: STIFF * w, [1.0, 1.0], end, rtol=1e-5, method="auto")
+    assert short.t[-1] == end and short.method == path.method
     explicit = gradient_flow(lambda w: STIFF * w, [1.0, 1.0], 5.0, rtol=1e-5)
     assert explicit.n_evaluations > 10 * path.n_evaluations
     # Where accuracy limits the step it stays.

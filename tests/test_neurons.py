@@ -213,6 +213,16 @@ def test_the_final_pattern_need_not_be_the_own_class():
     assert active[:, 1, 1].all() and not active[:, 1, 0].any()
 
 
+def test_retimed_descent_goes_on_where_the_loss_underflows():
+    path = neurons.descend(
+        [[1.0]], [1.0], [[40.0]], [40.0], 0.1, 1, kind="exponential", retimed=True
+    )
+    assert neurons.loss([[1.0]], [1.0], [[40.0]], [40.0], "exponential") == 0
+    moved = 40 + 0.1 * 40 / (1 + 40**2)
+    assert path.final[0][0, 0] == pytest.approx(moved, rel=1e-14)
+    assert path.final[1][0] == pytest.approx(moved, rel=1e-14)
+
+
 def test_switches_are_counted():
     path = np.array([[[1.0, 0.0]], [[-1.0, 1.0]], [[1.0, 1.0]], [[1.0, -1.0]]])
     assert neurons.activation_switches(path, np.eye(2)).tolist() == [[2, 2]]
