@@ -342,3 +342,6 @@ def test_the_examples_reach_most_functions_with_units():
     for name in ("flow", "losses", "networks"):
         module = importlib.import_module(f"overparam.{name}")
         assert set(recorded(name)) == {f"{name}.{key}" for key in public(module)}
+    for name in ("scalar.closed_form", "rates.deep_scalar_bound"):
+        function, args, options = recorded(name.partition(".")[0])[name][0]
+        assert find(function, *args, **options)[-1], name

@@ -247,7 +247,7 @@ def cumulative_imbalances(imbalances: ArrayLike) -> np.ndarray:
     Examples
     --------
     >>> from overparam import rates
-    >>> rates.cumulative_imbalances([1, 3])  # of squares such as 4, 3, 0
+    >>> rates.cumulative_imbalances([1.0, 3.0])  # of squares such as 4, 3, 0
     array([4., 3.])
     """
     d = np.atleast_1d(_check.finite_array("imbalances", imbalances))
@@ -272,7 +272,7 @@ def deep_scalar_bound(imbalances: ArrayLike, product: ArrayLike) -> float | np.n
     Examples
     --------
     >>> from overparam import rates
-    >>> round(rates.deep_scalar_bound([1, 1], 6**0.5), 3)  # squares 3, 2, 1: exactly 11
+    >>> round(rates.deep_scalar_bound([1.0, 1.0], 6**0.5), 3)  # squares 3, 2, 1: exactly 11
     10.106
     """
     c = cumulative_imbalances(imbalances)
@@ -297,7 +297,7 @@ def deep_scalar_optimum(imbalances: ArrayLike, product: float) -> float:
     Examples
     --------
     >>> from overparam import rates
-    >>> round(rates.deep_scalar_optimum([1, 1], 6**0.5), 3)  # 2·1 + 3·1 + 3·2
+    >>> round(rates.deep_scalar_optimum([1.0, 1.0], 6**0.5), 3)  # 2·1 + 3·1 + 3·2
     11.0
     """
     d = _check.finite_array("imbalances", np.atleast_1d(imbalances), ndim=1)

@@ -45,7 +45,7 @@ def closed_form(
 
     Examples
     --------
-    >>> [round(float(x), 4) for x in closed_form([0, 1, 4], y=1.0, x0=0.0, imbalance=1.0)]
+    >>> [round(float(x), 4) for x in closed_form([0.0, 1.0, 4.0], y=1.0, x0=0.0, imbalance=1.0)]
     [0.0, 0.7378, 0.9996]
     """
     t, y = _check.not_negative("t", t), _check.finite_array("y", y)
