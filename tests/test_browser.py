@@ -610,6 +610,9 @@ def test_the_keyboard_moves_explorers_and_opens_solutions(scalar):
     scalar.locator(".solution .toggle-button").first.focus()
     scalar.keyboard.press("Enter")
     assert scalar.locator(".solution section").first.is_visible()
+    link = scalar.locator(".proof a.headerlink").first
+    link.focus()
+    assert link.evaluate("e => e === document.activeElement && getComputedStyle(e).opacity > 0")
     slider = scalar.get_by_role("slider").first
     slider.focus()
     before = slider.input_value()
