@@ -189,7 +189,7 @@ def test_lost_imbalance_is_the_integral_of_the_squared_error():
         y = u @ v + gap
         D = np.linalg.norm(u + v) * np.linalg.norm(u - v)
         area = quad(lambda r: r / np.hypot(D, 2 * (y - gap * r)), 0, 1, epsabs=0)[0] * gap**2  # noqa: B023
-        assert np.isclose(steps.lost_imbalance(u, v, y), area, rtol=1e-9)
+        assert np.isclose(steps.lost_imbalance(u, v, y), area, rtol=1e-9, atol=0)
 
 
 def test_width_needs_the_product_of_both_norms():
