@@ -156,6 +156,8 @@ def arguments(function, args, options):
 def result_leaves(function, values, kinds):
     args, options = [], {}
     for name, value in values.items():
+        if isinstance(value, np.random.Generator):
+            value = copy.deepcopy(value)  # every call draws the same
         if kinds[name] == inspect.Parameter.VAR_POSITIONAL:
             args.extend(value)
         elif kinds[name] == inspect.Parameter.VAR_KEYWORD:
