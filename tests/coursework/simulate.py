@@ -278,7 +278,7 @@ for path in {targets!r} + ["/etc/shadow", "/proc/%d/mem" % os.getppid()]:
         print("LEAK", path)
     except OSError:
         pass
-for pattern in ("/root/*", "/home/*/*", "/work/*", "/work/*/*", "/tmp/*/*/*", "/tmp/*/*/*/*"):
+for pattern in ("/root/*", "/home/*/*", "/srv/*", "/opt/*/*", "/tmp/*/*/*", "/tmp/*/*/*/*"):
     for name in glob.glob(pattern):
         if name.endswith((".ipynb", ".db", ".csv", "private", "book", "tests")):
             print("LEAK", name)
