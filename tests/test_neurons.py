@@ -326,7 +326,7 @@ def test_final_angle_is_that_of_the_flow(u, v):
 
 def test_final_angle_in_its_limits():
     far = neurons.final_angle([1e6, 0.5], 0.0, [1, 0], 1.0)
-    assert np.isclose(far, 0.5e-6, rtol=1e-9)
+    assert np.isclose(far, 0.5e-6, rtol=1e-9, atol=0)
     small = neurons.final_angle([1e-9, 1e-3], 1e-9, [1, 0], 4.0)
     assert np.isclose(small, 1e-3 / 2, rtol=1e-5)
     second = neurons.final_angle([0.0, 1e-9], 1e6, [1, 0], 1.0)
