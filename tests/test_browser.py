@@ -285,16 +285,21 @@ def test_live_explorers_can_be_dragged(visit):
 # of which each class of letters is left once where it is shown.
 FORMULAS = "() => document.querySelectorAll('mjx-container > *').forEach(e => e.remove())"
 CODE = """() => {
+    const spans = [...document.querySelectorAll('.bd-article pre span:not(:has(*))')];
+    const shown = new Set(spans.filter(e => e.checkVisibility()));
     const seen = new Set();
-    for (const span of document.querySelectorAll('.bd-article pre span')) {
-        if (!span.children.length && seen.has(span.className)) span.remove();
-        if (span.checkVisibility()) seen.add(span.className);
+    for (const span of spans) {
+        if (seen.has(span.className)) span.remove();
+        if (shown.has(span)) seen.add(span.className);
     }
 }"""
 
 # Whether letters stand out depends on the elements they stand in: of what stands in elements of
 # the same names, classes and styles, one that is shown is left.
 THIN = """() => {
+    const article = document.querySelector('.bd-article');
+    // All at once, before anything changes, or the page would be laid out for each.
+    const shown = new Set([...article.querySelectorAll('*')].filter(e => e.checkVisibility()));
     const seen = new Set();
     const name = e => [e.localName, e.getAttribute('class'), e.getAttribute('style')].join();
     const thin = (parent, path) => {
@@ -302,11 +307,11 @@ THIN = """() => {
             const at = `${path} ${name(child)}`;
             thin(child, at);
             if (child.children.length) continue;
-            if (seen.has(at) || !child.checkVisibility()) child.remove();
-            seen.add(at);
+            if (seen.has(at) || !shown.has(child)) child.remove();
+            else seen.add(at);
         }
     };
-    thin(document.querySelector('.bd-article'), '');
+    thin(article, '');
 }"""
 COLOURS = ["color-contrast", "scrollable-region-focusable"]
 

@@ -37,6 +37,31 @@ EXCEPTIONS = {
     "saddles.clock": "alpha is a pure number below one",
     "saddles.dual_flow": "alpha is a pure number below one",
 }
+# Functions of which no scaling is found: counts, makers of data and of starts, pure numbers; flows
+# that end at a goal or take long; some of which the points near the example say too little. A new
+# function is judged, or somebody thinks of its units and adds it here.
+NO_SCALING = set(
+    """
+    acceleration.diabetes acceleration.jump acceleration.layer_jump acceleration.race
+    acceleration.rounding_counts acceleration.sensor_array acceleration.sensor_like
+    acceleration.two_targets approximation.check_sigmoidal approximation.fixed_basis_bound
+    approximation.fourier_basis_error approximation.gaussian approximation.gaussian_constant
+    approximation.lattice_count choice.decay_flow choice.label_noise_lasso
+    completion.complete completion.random_low_rank completion.random_positions
+    completion.stored_tables completion.table_cell completion.table_problem
+    conservation.count conservation.count_momentum conservation.deep_count
+    descent.margin_probability descent.proved_rate descent.unbalanced_flow_rate
+    edge.boundary_exponent edge.ellipse edge.planar_step edge.two_cycle lazy.classroom
+    lazy.doubled lazy.gaps lazy.linearize lazy.relative_changes lazy.trained
+    minnorm.random_start neurons.final_angle particles.duality_gap particles.energy
+    particles.fourier particles.particle_descent particles.particle_flow particles.ring
+    preconditioner.end_to_end_flow rates.measured_rates regimes.distance_penalty regimes.h
+    regimes.h_inverse regimes.q riccati.homogeneous_start saddles.average
+    sensing.commuting_limit sensing.sensing_flow steps.descent_rate tensors.complete
+    tensors.cp tensors.factor_flow tensors.shared_indices tensors.train tensors.tree
+    unequal.limit
+    """.split()
+)
 # Arguments that are numbers without units, whatever the result does when they move.
 UNITLESS = {"rtol", "tolerance", "tol", "p", "power", "share", "depth", "goal", "limit"}
 NO_UNITS = {"activations", "explorers", "figures", "phase", "sweep"}
@@ -277,8 +302,10 @@ def agree(function, values, kinds, paths, base, powers, c, rtol):
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - NO_UNITS))
 def test_rescaled_data_give_rescaled_answers(name):
-    failures = []
+    failures, judged, module = [], set(), importlib.import_module(f"overparam.{name}")
     for key, calls in recorded(name).items():
+        if not calls:  # each of them takes long
+            judged.add(key)
         if key in EXCEPTIONS:
             continue
         for function, args, options in calls:
@@ -297,6 +324,7 @@ def test_rescaled_data_give_rescaled_answers(name):
                 ]
                 if any(near):
                     continue  # no scaling of this function
+                judged.add(key)
                 for c in EXTREMES:
                     problem = agree(function, values, kinds, paths, base, powers, c, 1e-6)
                     if problem and len(found) > 1 and problem.startswith("ValueError"):
@@ -309,6 +337,8 @@ def test_rescaled_data_give_rescaled_answers(name):
                             f"{key}, arguments times c^p, p = {shown}, c = {c:g}: {problem}"
                         )
     assert not failures, "\n".join(failures)
+    passed_over = {f"{name}.{function}" for function in public(module)} - judged
+    assert passed_over <= EXCEPTIONS.keys() | NO_SCALING, "no scaling is found: see NO_SCALING"
 
 
 def find(function, *args, **options):

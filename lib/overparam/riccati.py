@@ -223,7 +223,7 @@ def homogeneous_start(
     Examples
     --------
     >>> U, V = homogeneous_start((3, 2), 2, 0.5, np.random.default_rng(0))
-    >>> (U.T @ U - V.T @ V).round(12).tolist()
+    >>> ((U.T @ U - V.T @ V).round(12) + 0.0).tolist()  # no minus zero
     [[0.5, 0.0], [0.0, 0.5]]
     """
     m, n = (_check.count("shape", size) for size in shape)
