@@ -7,6 +7,8 @@ diffrax is compiled beforehand. The gradients are written by hand as one would w
 numpy; diffrax has them from `jax.grad`, which it compiles.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy.integrate import solve_ivp
 from side import Row, clock, enough, pairs, peer
@@ -118,25 +120,40 @@ def compare(name, start, end, gradient, loss, flow):
 
     exact = flat(ours(1e-12, "DOP853"))
     own = fastest(ours, ("DOP853", "auto", "LSODA"), exact)
+
+    def gradients(count):
+        return [gradient(start) for _ in range(count)]
+
     result = []
     for peer_name, call, methods in peers(start, end, gradient, loss):
         other = fastest(call, methods, exact)
-        ratios, alone, times, how = [], [], [], []
-        for goal in sorted(own.keys() & other.keys(), reverse=True):
-            mine, theirs = own[goal], other[goal]
-            count = range(flow(*mine).n_evaluations)
-            work, peers_work = lambda s=mine: ours(*s), lambda c=call, s=theirs: c(*s)
-            gradients = lambda n=count: [gradient(start) for _ in n]  # noqa: E731
-            found = pairs(work, peers_work, repeats=3, block=enough(work))
-            ratios, times = ratios + found[0], [*times, found[1]]
-            alone += pairs(gradients, peers_work, repeats=3, block=enough(gradients))[0]
-            how.append(f"{goal:.0e}: {mine[1]} {mine[0]:.0e}, {theirs[1]} {theirs[0]:.0e}")
-        line, how = f"{name}: {peer_name} / ours", "error: ours, theirs: " + "; ".join(how)
-        result.append(Row(line, ratios, "at least 1", how, float(np.median(times))))
+        goals = sorted(own.keys() & other.keys(), reverse=True)
+        if not goals:
+            print(f"{name}: {peer_name} reaches none of the errors {GOALS}")
+            continue
+        both = [(own[goal], other[goal]) for goal in goals]
+        how = "; ".join(
+            f"{goal:.0e}: {mine[1]} {mine[0]:.0e}, {theirs[1]} {theirs[0]:.0e}"
+            for goal, (mine, theirs) in zip(goals, both, strict=True)
+        )
+        line, how = f"{name}: {peer_name} / ours", "error: ours, theirs: " + how
+        found = in_turns([(partial(ours, *mine), partial(call, *theirs)) for mine, theirs in both])
+        result.append(Row(line, found[0], "at least 1", how, found[1]))
         if "compiled" in peer_name:
+            alone = [
+                (partial(gradients, flow(*mine).n_evaluations), partial(call, *theirs))
+                for mine, theirs in both
+            ]
             how = "below 1 nothing that calls Python for each gradient can be faster"
-            result.append(Row(f"{line}, its gradients alone", alone, "reported", how))
+            result.append(Row(f"{line}, its gradients alone", in_turns(alone)[0], "reported", how))
     return result
+
+
+def in_turns(works):
+    """Return the ratios of all pairs (ours, theirs) in one list, and the median time of ours."""
+    found = [pairs(ours, theirs, repeats=3, block=enough(ours)) for ours, theirs in works]
+    ratios = [ratio for several, _ in found for ratio in several]
+    return ratios, float(np.median([seconds for _, seconds in found]))
 
 
 def flat(state):
@@ -149,8 +166,8 @@ def fastest(call, methods, exact):
     found = {}
     for method in methods:
         for rtol in TOLERANCES:
-            used, state = clock(lambda r=rtol, m=method: call(r, m))
-            used = min(used, *(clock(lambda r=rtol, m=method: call(r, m))[0] for _ in range(2)))
+            runs = [clock(partial(call, rtol, method)) for _ in range(3)]
+            used, state = min(seconds for seconds, _ in runs), runs[0][1]
             error = np.linalg.norm(flat(state) - exact) / np.linalg.norm(exact)
             for goal in GOALS:
                 if error <= goal and used < found.get(goal, (np.inf,))[0]:

@@ -2,16 +2,17 @@
 
 import gzip
 import mimetypes
-import os
 import shutil
+import sys
 import threading
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "book" / "_tools"))
+from publish import BROWSERS, SITE  # noqa: E402  (the book's own tool, which prints it)
+
 CHAPTERS = ("scalar", "rates", "completion", "edge")
 PACKED = {".woff", ".woff2", ".png"}
 # "Slow 4G": 1.6 Mbit/s down, 0.75 up, 150 ms, nothing in the cache, as on a phone.
@@ -53,13 +54,11 @@ class Server(BaseHTTPRequestHandler):
 
 
 def rows(repeats=3):
-    """Measure with all cores, as a reader has them."""
+    """Return the rows of some chapters, measured with all cores, as a reader has them."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None or not (SITE / "index.html").is_file():
         print("no Chromium, or no book (make book): pages are skipped")
         return
-    pinned = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count()))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -70,7 +69,6 @@ def rows(repeats=3):
             yield f"{chapter}: seconds to the first formula", times, "at most 4", how
     finally:
         server.shutdown()
-        os.sched_setaffinity(0, pinned)
 
 
 def first_formula(browser, address):

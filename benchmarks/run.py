@@ -2,8 +2,8 @@
 
 Each module has a function `rows()` that returns rows of `side.Row` for measurements made side by
 side in one run: on a noisy machine the ratios mean something, single times do not. A ratio is
-given with its range over alternating runs; times are processor times. Everything runs on one core
-with one thread. What is compared with and is not installed is skipped, and said so.
+given with its range over alternating runs; times are processor times. All but `ALL_CORES` runs on
+one core with one thread. What is compared with and is not installed is skipped, and said so.
 """
 
 import os
@@ -20,7 +20,8 @@ from pathlib import Path  # noqa: E402
 
 FOLDER = Path(__file__).parent
 NO_BENCHMARK = {"run", "side"}
-ASKED = {"grading", "sweeps"}  # take many minutes and all cores: run when they are named
+ASKED = {"grading", "sweeps"}  # take many minutes: run when they are named
+ALL_CORES = {*ASKED, "pages"}  # the others are measured on one
 PEERS = ("numpy", "scipy", "extensisq", "torch", "torchdiffeq", "jax", "diffrax", "cvxpy", "scs")
 HEAD = ["measured", "median [range]", "wanted", "ours: s", "errors", "how"]
 
@@ -32,14 +33,15 @@ def main(chosen):
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(stems)}")
     sys.path.insert(0, str(FOLDER))
-    if hasattr(os, "sched_setaffinity") and not ASKED & set(chosen):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     from side import Row
 
     begin, lines = time.perf_counter(), []
     show(lines, HEAD)
     show(lines, ["---"] * len(HEAD))
     for stem in chosen or [stem for stem in stems if stem not in ASKED]:
+        if cores:
+            os.sched_setaffinity(0, cores if stem in ALL_CORES else {max(cores)})
         for row in importlib.import_module(stem).rows():
             name, *cells = Row(*row).cells()
             show(lines, [f"{stem}: {name}", *cells])
