@@ -183,6 +183,39 @@ def test_a_class_of_extensisq_is_a_method():
 STIFF = np.array([1.0, 1e4])
 
 
+@pytest.mark.parametrize("method", ["DOP853", "RK45", "SSV2stab", "auto"])
+def test_single_precision_is_for_gradient_and_stop_and_as_exact_as_asked(method):
+    seen = set()
+
+    def gradient(w):
+        seen.add(w.dtype)
+        return quadratic(w).astype(w.dtype)
+
+    def stop(w):
+        seen.add(w.dtype)
+        return w[0] - np.exp(np.float32(-2))
+
+    path = gradient_flow(
+        gradient, [1.0, 1.0], 3.0, method=method, rtol=1e-4, stop=stop, single=True
+    )
+    assert seen == {np.dtype(np.float32)} and path.states.dtype == path(1.0).dtype == float
+    assert path.reason == "loss reached" and path.t[-1] == pytest.approx(2, abs=1e-3)
+    times = np.linspace(0, path.t[-1], 9)
+    assert np.allclose(path(times), np.exp(-np.outer(times, [1, 10])), atol=1e-3)
+
+
+def test_single_precision_stiff_and_divergent():
+    stiff = {"rtol": 1e-4, "method": "auto"}
+    single, double = (
+        gradient_flow(lambda w: STIFF.astype(w.dtype) * w, [1.0, 1.0], 5.0, single=single, **stiff)
+        for single in (True, False)
+    )
+    assert "SSV2stab" in single.method and single.n_evaluations < 1.5 * double.n_evaluations
+    assert single.final[0] == pytest.approx(np.exp(-5), rel=1e-2)
+    path = gradient_flow(lambda w: -w * w, [1.0], 2.0, rtol=1e-4, single=True)
+    assert path.reason == "diverged" and path.t[-1] == pytest.approx(1, abs=1e-3)
+
+
 def test_auto_takes_the_stabilized_method_where_stability_limits_the_step():
     path = gradient_flow(lambda w: STIFF * w, [1.0, 1.0], 5.0, rtol=1e-5, method="auto")
     assert path.method.startswith("DOP853, SSV2stab from t = ") and path.method.count(",") == 1
@@ -207,7 +240,7 @@ def test_auto_takes_the_stabilized_method_where_stability_limits_the_step():
 
 def test_auto_goes_back_where_the_stabilized_method_is_slower():
     """At a tight tolerance its second order needs more steps than stability asks for."""
-    rates = np.array([1.0, 100.0])
+    rates = np.array([1.0, 500.0])
     path = gradient_flow(lambda w: rates * w, [1.0, 1.0], 20.0, rtol=1e-9, method="auto")
     assert "SSV2stab" in path.method and ", DOP853 from t = " in path.method
     trials = np.array(re.findall(r"SSV2stab from t = ([\d.]+)", path.method), dtype=float)
@@ -427,6 +460,7 @@ def test_every_keeps_first_and_last():
         ({"rtol": 0.0}, "rtol"),
         ({"rtol": 1e-15}, "rtol"),
         ({"rtol": 0.5}, "rtol"),
+        ({"rtol": 1e-6, "single": True}, "rtol must be at least 1.19209e-05"),
         ({"atol": -1.0}, "atol"),
         ({"method": "Euler"}, "method must"),
         ({"method": "OdeSolver"}, "method must"),

@@ -26,7 +26,7 @@ def finite_array(name, value, ndim=None):
         raise ValueError(f"{name} must be an array of real numbers, got {value!r:.80}") from None
     if array.size == 0:
         raise ValueError(f"{name} is empty (shape {array.shape}); give it at least one entry")
-    if np.any(np.ma.getmask(value)) or not np.isfinite(array).all():
+    if np.ma.is_masked(value) or not np.isfinite(array).all():
         raise ValueError(f"{name} has entries that are NaN or infinite, or masked; remove them")
     if ndim is not None and array.ndim != ndim:
         wanted = f"have {ndim} dimension(s)" if ndim else "be one number"

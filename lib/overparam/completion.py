@@ -9,6 +9,7 @@ initialization. ``losses.completion`` is the mean of squares, without ½.
 """
 
 import json
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -271,7 +272,7 @@ def _certify(X, dual, data, seen, iteration):
 def complete(
     rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int], depth: int,
     scale: float, rng: np.random.Generator, *, t: ArrayLike | None = None, goal: float = 1e-6,
-    rtol: float = 2.5e-4, method: str | type = "auto",
+    rtol: float = 2.5e-4, method: str | type = "auto", single: bool = False,
 ) -> flow.Trajectory:
     r"""Complete a matrix by gradient flow on `depth` layers from a small Gaussian start.
 
@@ -304,6 +305,9 @@ def complete(
         for the long slow stretch at the end, in which stability, not accuracy, limits the step.
         For the path itself take "DOP853" with ``rtol=5e-8``: right to a relative 1e-5 in the
         tables' problems at depths 2 and 3.
+    single : bool
+        As for `flow.gradient_flow`: in single precision, the usual one in torch, the tables'
+        problems take two thirds of the time and end within the same 0.5 %.
 
     Returns
     -------
@@ -336,7 +340,7 @@ def complete(
         t = [0.0, 1e5 * slowness]
     return networks.layer_flow(
         loss, layers, t, rtol=rtol, atol=0.1 * rtol * np.std(layers[0]), method=method,
-        stop=lambda weights: loss.value(networks.product(weights)) - goal,
+        stop=lambda weights: loss.value(reduce(np.matmul, weights)) - goal, single=single,
     )  # fmt: skip
 
 

@@ -67,11 +67,11 @@ def gradients(weights: Layers, gradient: Callable[[np.ndarray], np.ndarray]) -> 
     [3.0, 2.0]
     """
     prefixes = list(accumulate(weights, np.matmul))
-    behind, result = gradient(prefixes[-1]), []
+    behind, result = gradient(prefixes[-1]).mT, []  # transposed: so BLAS multiplies faster
     for before, layer in zip(prefixes[-2::-1], weights[:0:-1], strict=True):
-        result.append(before.mT @ behind)
-        behind = behind @ layer.mT
-    return [behind, *reversed(result)]
+        result.append(before.mT @ behind.mT)
+        behind = layer @ behind
+    return [behind.mT, *reversed(result)]
 
 
 def imbalance(weights: Weights) -> list[np.ndarray]:
@@ -371,7 +371,8 @@ def layer_scales(product: float, imbalances: ArrayLike) -> np.ndarray:
 
 
 def _by_layers(loss):
-    return lambda weights: gradients(weights, loss.gradient)
+    # In the precision of the layers: a gradient in double would make every product one.
+    return lambda w: gradients(w, lambda W: loss.gradient(W).astype(W.dtype, copy=False))
 
 
 def _chain(bases, scales):
