@@ -67,7 +67,7 @@ def published(
 
 
 def published_over_flow(depth, n_observed=2000, repeats=5, block=400):
-    """Compare the published method, run to its end once, with the flow.
+    """Compare the published method, run to its end once, with the flow in the same precision.
 
     The flow is run in turns with blocks of the published method's steps, which cost the same
     throughout; the ratio of each pair takes as many of them as it needs to its end.
@@ -84,58 +84,38 @@ def published_over_flow(depth, n_observed=2000, repeats=5, block=400):
         product = networks.product([np.asarray(W, dtype=float) for W in layers])
         return completion.reconstruction_error(product, truth)
 
-    found, exact = error(flow().final), error(flow(rtol=1e-8, method="DOP853").final)
-    name = f"depth {depth}, {n_observed} observations"
-    result = [
-        Row(
-            f"{name}: final error / that of the exact flow, less one",
-            abs(found / exact - 1),
-            "at most 5e-3",
-            "exact: DOP853 at rtol 1e-8; the error is the mean square over all entries",
-            errors=f"{found:.4g}, exact {exact:.4g}",
-        )
-    ]
+    exact = error(flow(rtol=1e-8, method="DOP853").final)
+    name, result = f"depth {depth}, {n_observed} observations", []
+    for precision, single in (("single", True), ("double", False)):
+        found = error(flow(single=single).final)
+        line = f"{name}, {precision} precision: final error / that of the exact flow, less one"
+        how = "exact: DOP853 at rtol 1e-8; the error is the mean square over all entries"
+        errors = f"{found:.4g}, exact {exact:.4g}"
+        result.append(Row(line, abs(found / exact - 1), "at most 5e-3", how, errors=errors))
     if peer("torch") is None:
         return result
-    steps, used, fast, n_steps, layers = published(data, start), [], [], 0, None
-    others = {
-        "as the authors' program, which watches errors at each step": published(
-            data, start, truth=truth
-        ),
-        "in double precision, as ours": published(data, start, "float64"),
+    steps = published(data, start)
+    programs = {
+        "single precision: published method": (True, steps),
+        "single precision: authors' program": (True, published(data, start, truth=truth)),
+        "double precision: published method": (False, published(data, start, "float64")),
     }
-    spent_by = {kind: [] for kind in others}
-
-    def seconds_of(steps, count):
-        return clock(lambda: [next(steps) for _ in range(count)])[0] / count
-
-    while True:
-        spent, done = clock(lambda: [W for _, W in zip(range(block), steps, strict=False)])
-        n_steps += len(done)
-        layers = done[-1] if done else layers
-        if len(done) < block:
-            break
-        used.append(spent / block)
-        if len(fast) < repeats:  # in turns with the first blocks
-            fast.append(clock(flow)[0])
-            for kind, other in others.items():
-                spent_by[kind].append(seconds_of(other, block))
-
-    def ratios(seconds):
-        return [n_steps * slow / quick for slow, quick in zip(seconds, fast, strict=False)]
-
-    theirs = error([W.detach().numpy() for W in layers])
-    how = f"{n_steps} steps in torch, single precision, {n_steps * np.mean(used):.3g} s"
-    errors = f"{found:.4g}, published {theirs:.4g} ({theirs / exact - 1:+.1%} from exact)"
-    line, wanted = f"{name}: published method", f"at least {WANTED[depth]}"
-    return [
-        Row(f"{line} / flow", ratios(used), wanted, how, float(np.median(fast)), errors),
-        *(
-            Row(f"{line} {kind} / flow", ratios(seconds), wanted, "as many steps")
-            for kind, seconds in spent_by.items()
-        ),
-        *result,
-    ]
+    times = {kind: [] for kind in programs}
+    for _ in range(repeats):
+        for kind, (single, program) in programs.items():
+            slow, _ = clock(lambda program=program: [next(program) for _ in range(block)])
+            quick, _ = clock(lambda single=single: flow(single=single))
+            times[kind].append((slow / block, quick))
+    rest = list(steps)  # the same layers each time
+    n_steps, theirs = repeats * block + len(rest), error([W.detach().numpy() for W in rest[-1]])
+    errors = f"published {theirs:.4g} ({theirs / exact - 1:+.1%} from exact)"
+    for kind, pairs_of in times.items():
+        slow, quick = np.transpose(pairs_of)
+        how = f"{n_steps} steps in torch, {n_steps * np.median(slow):.3g} s"
+        line, wanted = f"{name}, {kind} / flow", f"at least {WANTED[depth]}"
+        result.append(Row(line, n_steps * slow / quick, wanted, how, np.median(quick), errors))
+        errors = ""  # the others take as many steps
+    return result
 
 
 def one_seed():

@@ -53,7 +53,7 @@ def closed_form(
     # In units of the largest of the three nothing overflows, however large or small they are.
     unit = np.maximum(np.maximum(np.abs(y), np.abs(x0)), np.abs(imbalance))
     unit = np.where(unit > 0, unit, 1.0)
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         growth = _growth(np.minimum(unit * t, 1e300), y / unit, x0 / unit, imbalance / unit)
         x = x0 / (1 + growth) + y / (1 + 1 / growth)
         # Balanced and of the wrong sign the two terms cancel; their sum is known (the saddle).
@@ -70,11 +70,10 @@ def _growth(t, y, x0, imbalance):
     """
     start, end = np.hypot(imbalance, 2 * x0), np.hypot(imbalance, 2 * y)
     cross, dot = np.abs(2 * imbalance * (y - x0)), imbalance**2 + 4 * x0 * y
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        # cos(phi/2) from pi - phi, which keeps its digits where phi is close to pi.
-        first = np.log(start) + 2 * np.log(np.sin(np.arctan2(cross, -dot) / 2)) + end * t
-        second = start * np.sin(np.arctan2(cross, dot) / 2) ** 2
-        growth = (np.exp(first) + second) * -np.expm1(-end * t) / end
+    # cos(phi/2) from pi - phi, which keeps its digits where phi is close to pi.
+    first = np.log(start) + 2 * np.log(np.sin(np.arctan2(cross, -dot) / 2)) + end * t
+    second = start * np.sin(np.arctan2(cross, dot) / 2) ** 2
+    growth = (np.exp(first) + second) * -np.expm1(-end * t) / end
     return np.where(end > 0, growth, start * t)
 
 
