@@ -174,6 +174,17 @@ def test_descent_is_a_planar_map():
     assert np.allclose(found, [0.3 * (0.09 - 3 + 1.2), -1.2 * (1 - 0.24 + 0.09)], atol=1e-15)
 
 
+def test_descent_has_the_units_of_the_data():
+    u, v = np.random.default_rng(5).uniform(-4, 4, (2, 50))
+    once = np.array(edge.descend(u, v, 1.0, 0.3, 60))
+    lost = np.isinf(once)
+    assert 0 < lost.sum() < lost.size
+    for c in (1e-20, 0.5, 1e20):
+        other = np.array(edge.descend(c * u, c * v, c**2, 0.3 / c**2, 60))
+        assert np.array_equal(np.isinf(other), lost)
+        assert np.allclose(other[~lost], c * once[~lost], rtol=1e-9, atol=0)
+
+
 def test_on_the_ellipse_a_step_triples_the_angle():
     angle, c = sp.symbols("phi c", real=True)
     on = [
