@@ -107,14 +107,14 @@ class Trajectory:
         return self._layout.unpack(found.reshape(*times.shape, -1))
 
     def _read(self, time):
-        after = np.searchsorted(self.t, time)
-        if self.t[after] == time:
-            return self._path[after]
+        k = np.searchsorted(self.t, time)
+        if self.t[k] == time:
+            return self._path[k]
         if self.method == "descent":
-            return KroghInterpolator(self.t[after - 1 :][:2], self._path[after - 1 :][:2])(time)
+            return KroghInterpolator(self.t[k - 1 : k + 1], self._path[k - 1 : k + 1])(time)
         if self._slopes is None:
             raise ValueError(f"t = {time:g} is no time asked for; give the end alone to read any")
-        near = slice(max(0, min(after - 3, len(self) - 6)), max(after, 3) + 3)
+        near = slice(max(0, min(k - 3, len(self) - 6)), max(k, 3) + 3)
         values = np.hstack([self._path[near], self._slopes[near]]).reshape(-1, len(self._path[0]))
         return KroghInterpolator(np.repeat(self.t[near], 2), values)(time)
 
