@@ -196,6 +196,16 @@ def test_complete_ends_where_the_exact_flow_does(depth, seed):
     assert np.abs(np.array(errors) / exact - 1).max() < 5e-3
 
 
+def test_single_precision_does_not_hide_that_stability_limits_the_step():
+    truth, rows, cols = completion.table_problem(0, 2000)
+    data = rows, cols, truth[rows, cols], truth.shape, 2, completion.SCALE
+    single, double = (
+        completion.complete(*data, np.random.default_rng(0), single=single)
+        for single in (True, False)
+    )
+    assert "SSV2stab" in single.method and single.n_evaluations < 1.2 * double.n_evaluations
+
+
 def test_complete_says_when_time_runs_out():
     _, data = problem(12, 2, 90, 0)
     rng = np.random.default_rng(1)

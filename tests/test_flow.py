@@ -135,6 +135,17 @@ def test_reading_between_states_is_exact_and_free(rtol):
     assert path.n_evaluations == counted.calls  # not one more
     exact = gradient_flow(pull, [1e-3, 2e-3], times, rtol=3e-14).states
     assert np.abs(ours - exact).max() < 100 * rtol
+    path = gradient_flow(pull, [1e-3, 2e-3], 6.5, rtol=rtol)  # in the middle of the motion
+    times = np.linspace(path.t[-2], 6.5, 30)  # the last step is read with six states, too
+    exact = gradient_flow(pull, [1e-3, 2e-3], times, rtol=3e-14).states
+    assert np.abs(path(times) - exact).max() < 8 * rtol
+
+
+def test_start_and_end_are_kept_at_no_cost():
+    ends = gradient_flow(pull, [0.1, 0.2], [0.0, 5.0])
+    path = gradient_flow(pull, [0.1, 0.2], 5.0)
+    assert ends.n_evaluations == path.n_evaluations and ends.t.tolist() == [0.0, 5.0]
+    assert np.array_equal(ends[0], [0.1, 0.2]) and np.array_equal(ends.final, path.final)
 
 
 def test_stored_states_are_read_as_they_are():
@@ -317,8 +328,18 @@ def test_a_gradient_that_is_nan_is_said_to_be_so():
 
 
 @pytest.mark.parametrize("method", ["DOP853", "RK45", "Ts5", "SSV2stab"])
-def test_a_blow_up_is_told_from_a_jump(method):
+def test_a_blow_up_is_reported_by_every_method(method):
     assert gradient_flow(lambda w: -(w**2), 1.0, 2.0, method=method).reason == "diverged"
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
+def test_a_blow_up_is_told_from_a_jump(unit):
+    """Also where the state itself is close to zero, as at the jump of the sign."""
+    for jump in (lambda w: unit * np.sign(w), lambda w: np.where(w < unit / 2, -1e6 * unit, w)):
+        path = gradient_flow(jump, [unit], 5.0, method="auto", max_evaluations=20_000)
+        assert path.reason in ("step too small", "evaluations used up")
+    path = gradient_flow(lambda w: -(w**2) / unit, [unit], 2.0, method="auto")
+    assert path.reason == "diverged" and path.t[-1] == pytest.approx(1, abs=1e-3)
 
 
 def test_a_trajectory_can_be_compared_and_pickled():

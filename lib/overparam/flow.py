@@ -372,7 +372,7 @@ def _steps(velocity, kind, auto, end, rtol, atol):
         velocity.overflow = False
         solver.step()
         if solver.status == "failed":
-            raise _Ended(_failure(velocity, solver))
+            raise _Ended(_failure(velocity, solver, size))
         yield solver
         t, calls, other = solver.t, velocity.calls - mark[1], None
         if auto and calls >= window and t < end:
@@ -409,13 +409,13 @@ def _is_stiff(solver):
     return np.linalg.norm(change) > 2 * np.linalg.norm(apart)
 
 
-def _failure(velocity, solver):
+def _failure(velocity, solver, size):
     """Tell why there is no further step: the last gradient is one of a tiny step away."""
     if velocity.is_nan():
         return NOT_A_NUMBER
     change = np.abs(velocity.f).max() * 1e6 * np.spacing(solver.t)
     # In a blow-up the state changes even over the shortest time.
-    return "step too small" if change < np.abs(solver.y).max() else DIVERGED
+    return "step too small" if change < max(size, np.abs(solver.y).max()) else DIVERGED
 
 
 def _crossing(excess, between, begin, end):
