@@ -219,9 +219,7 @@ def gradient_flow(
                     raise _Ended(LOSS_REACHED)
         except _Ended as ended:
             reason = str(ended)
-    if not rows or rows[-1][0] < last[0]:
-        rows.append(last)
-    return velocity.trajectory(rows, reason)
+    return velocity.trajectory([*rows, last], reason)
 
 
 def gradient_descent(
@@ -361,15 +359,17 @@ def _steps(velocity, kind, auto, end, rtol, atol):
         part = 0.1 if auto and kind is integrate.DOP853 and rtol > 1e3 * eps else 1.0
         solver = kind(velocity, t, y, end, first_step=step, rtol=part * rtol, atol=part * atol)
         if velocity.digits is np.float32 and hasattr(solver, "sqrtu"):
-            # SSV2stab's arrays, and the relative difference by which it measures stiffness.
+            # SSV2stab's arrays, and the relative difference by which it measures stiffness. Below
+            # its step becomes a plain number: one of numpy's would make the arrays double again.
             solver.y, solver.W, solver.sqrtu = np.float32(solver.y), np.float32(solver.W), eps**0.5
-            solver.fun_single = velocity
+            solver.fun_single, solver.direction = velocity, 1.0
         return solver
 
     solver = begin(kind, 0.0, y, rtol**0.125 * step)
     mark, window, to_beat = (0.0, velocity.calls), 150, 0.0
     while solver.status == "running":
         velocity.overflow = False
+        solver.absh = float(getattr(solver, "absh", 0.0))
         solver.step()
         if solver.status == "failed":
             raise _Ended(_failure(velocity, solver, size))
