@@ -15,7 +15,7 @@ from side import Row, peer
 from overparam import phase
 from overparam.sweep import sweep
 
-GRID = {"rank": [2, 5], "oversampling": [2.2, 3.0], "size": [60]}
+GRID = {"rank": [2, 5], "oversampling": [2.2, 3.0], "size": [100]}
 SEEDS = range(3)
 
 
@@ -24,7 +24,7 @@ def rows(repeats=5):
     one, alone = timed(n_jobs=1)
     both, table = timed(n_jobs=2)
     assert table.equals(alone)
-    result = [Row("12 cells, one process: seconds", one, "reported", "matrices 60 × 60")]
+    result = [Row("12 cells, one process: seconds", one, "reported", "matrices 100 × 100")]
     distributed = peer("distributed")
     pairs = []
     for _ in range(repeats):

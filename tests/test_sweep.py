@@ -147,6 +147,27 @@ def test_dask_workers_may_die(tmp_path):
     assert not Path(f"/proc/{victim}").exists()
 
 
+def test_a_cell_keeps_the_memory_that_dasks_nanny_makes_malloc_give_back():
+    """With the nanny's setting each array of 400 kB is mapped anew, and all its pages fault."""
+    code = (
+        "import resource, numpy as np; from overparam.sweep import sweep\n"
+        "def faults(rng):\n"
+        "    begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(300): np.ones(50_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin\n"
+        "print(faults(None), sweep(lambda rng, a: faults(rng), {'a': [0]}, [0], progress=False)"
+        ".value[0])"
+    )
+    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    without, within = map(int, done.stdout.split())
+    if without < 10_000:
+        pytest.skip("another malloc than glibc's")
+    assert within < without / 20
+
+
 def test_a_worker_that_dies_is_reported_and_what_is_finished_is_kept(tmp_path):
     def fatal(rng, a):
         if a == 3:

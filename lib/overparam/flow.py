@@ -368,8 +368,7 @@ def _steps(velocity, kind, auto, end, rtol, atol):
     solver = begin(kind, 0.0, y, rtol**0.125 * step)
     mark, window, to_beat = (0.0, velocity.calls), 150, 0.0
     while solver.status == "running":
-        velocity.overflow = False
-        solver.absh = float(getattr(solver, "absh", 0.0))
+        velocity.overflow, solver.absh = False, float(getattr(solver, "absh", 0.0))
         solver.step()
         if solver.status == "failed":
             raise _Ended(_failure(velocity, solver, size))

@@ -7,10 +7,10 @@ import itertools
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -183,10 +183,13 @@ def _run_cell(function, cell, limit=None):
     """Return the record of one cell: what the function returned, or how it failed."""
     from threadpoolctl import threadpool_limits
 
-    begin, result, error = time.perf_counter(), {}, ""
-    timed = _time_limit(limit) if limit else nullcontext()
+    begin, result, error = perf_counter(), {}, ""
+    if "MALLOC_TRIM_THRESHOLD_" in os.environ and hasattr(ctypes.pythonapi, "mallopt"):
+        # By it dask's nanny makes malloc give back all that is freed, at a third of the speed.
+        for option, size in ((-1, 2**27), (-3, 2**25)):  # from when on to trim, and to map
+            ctypes.pythonapi.mallopt(option, size)
     try:
-        with threadpool_limits(limits=1, user_api="blas"), timed:
+        with threadpool_limits(1, "blas"), _time_limit(limit) if limit else nullcontext():
             returned = function(rng=np.random.default_rng(cell["seed"]), **cell["parameters"])
         returned = returned if isinstance(returned, dict) else {"value": returned}
         if not all(isinstance(name, str) for name in returned):
@@ -196,8 +199,7 @@ def _run_cell(function, cell, limit=None):
         error = f"{type(problem).__name__}: {problem}"
     except _TimeUp:
         error = f"TimeoutError: took more than {limit:g} s"
-    seconds = round(time.perf_counter() - begin, 4)
-    return cell | {"result": result, "seconds": seconds, "error": error}
+    return cell | {"result": result, "seconds": round(perf_counter() - begin, 4), "error": error}
 
 
 class _TimeUp(BaseException):
