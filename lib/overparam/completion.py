@@ -338,6 +338,7 @@ def complete(
     if t is None:
         slowness = seen.sum() / (depth * np.linalg.norm(data, 2) ** (2 - 2 / depth))
         t = [0.0, 1e5 * slowness]
+    # The flow's layers need no check, and `networks.product` would copy them in double precision.
     return networks.layer_flow(
         loss, layers, t, rtol=rtol, atol=0.1 * rtol * np.std(layers[0]), method=method,
         stop=lambda weights: loss.value(reduce(np.matmul, weights)) - goal, single=single,
